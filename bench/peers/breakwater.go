@@ -1,0 +1,172 @@
+package peers
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/breakwater-mail/breakwater/bench/proc"
+)
+
+// breakwaterDomain is what the host takes mail for.
+const breakwaterDomain = "bench.test"
+
+// Breakwater is a host of ours in a folder: made once, then started, killed and
+// started again as often as one likes.
+type Breakwater struct {
+	Server                           // SMTP, IMAPS and the rest; the addresses never change
+	Bin                              // runs the commands
+	Dir                              string
+	Submission, Submissions, IMAP143 string
+	POP3, POP3S, Metrics             string
+}
+
+// Bin is the path of the breakwater program.
+type Bin string
+
+// Build compiles the program into dir.
+func Build(ctx context.Context, dir string) (Bin, error) {
+	name := filepath.Join(dir, "breakwater")
+	out, err := exec.CommandContext(ctx, "go", "build", "-o", name, "github.com/breakwater-mail/breakwater/cmd/breakwater").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("build breakwater: %w\n%s", err, out)
+	}
+	return Bin(name), nil
+}
+
+// Run runs one command of the program and gives what it printed on both outputs.
+func (b Bin) Run(ctx context.Context, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, string(b), args...).CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("breakwater %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
+	}
+	return string(out), nil
+}
+
+// NewBreakwater makes a host in dir on free ports, with the sections of TOML in
+// extra added to its configuration. It does not start it.
+func NewBreakwater(ctx context.Context, bin Bin, dir, extra string) (*Breakwater, error) {
+	b := &Breakwater{Bin: bin, Dir: dir}
+	b.Name = "breakwater"
+	b.CA = filepath.Join(dir, "ca.pem")
+	b.Password = "bench-Password-1"
+	b.serverName = "localhost"
+	b.user = func(i int) string { return "user" + strconv.Itoa(i) + "@" + breakwaterDomain }
+	b.provision = b.addAccounts
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(b.passwordFile(), []byte(b.Password+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	if _, err := bin.Run(ctx, "init", "localhost", "--dir", dir, "--domain", breakwaterDomain, "--password-file", b.passwordFile()); err != nil {
+		return nil, err
+	}
+	return b, b.configure(extra)
+}
+
+func (b *Breakwater) passwordFile() string { return filepath.Join(b.Dir, "bench-password") }
+
+// ConfigFile gives the path of the configuration.
+func (b *Breakwater) ConfigFile() string { return filepath.Join(b.Dir, "breakwater.toml") }
+
+// configure writes the configuration: the defaults, but for the ports.
+func (b *Breakwater) configure(extra string) error {
+	var conf strings.Builder
+	conf.WriteString("hostname = \"localhost\"\n\n[listen]\n")
+	for _, l := range []struct {
+		key  string
+		addr *string
+	}{
+		{"smtp", &b.SMTP}, {"submission", &b.Submission}, {"submissions", &b.Submissions},
+		{"imap", &b.IMAP143}, {"imaps", &b.IMAPS}, {"pop3", &b.POP3}, {"pop3s", &b.POP3S}, {"metrics", &b.Metrics},
+	} {
+		var err error
+		if *l.addr, err = freePort(); err != nil {
+			return err
+		}
+		fmt.Fprintf(&conf, "%s = [%q]\n", l.key, *l.addr)
+	}
+	conf.WriteString("\n" + extra)
+	return os.WriteFile(b.ConfigFile(), []byte(conf.String()), 0o644)
+}
+
+// Start starts the host and waits until it takes mail and shows it.
+func (b *Breakwater) Start(ctx context.Context) error {
+	if err := b.StartOnly(); err != nil {
+		return err
+	}
+	for _, addr := range []string{b.SMTP, b.IMAPS} {
+		if err := waitPort(ctx, addr, b.children[0]); err != nil {
+			return fmt.Errorf("%w; its log ends:\n%s", err, b.LogTail())
+		}
+	}
+	return nil
+}
+
+// StartOnly starts the host and waits for nothing.
+func (b *Breakwater) StartOnly() error {
+	if len(b.children) > 0 {
+		return errors.New("breakwater runs already")
+	}
+	c, err := proc.Start("breakwater", filepath.Join(b.Dir, "log"),
+		exec.Command(string(b.Bin), "serve", "--config", b.ConfigFile()))
+	if err != nil {
+		return err
+	}
+	b.children = append(b.children, c)
+	return nil
+}
+
+// Kill ends the host with SIGKILL.
+func (b *Breakwater) Kill() {
+	for _, c := range b.children {
+		c.Kill()
+	}
+	b.children = nil
+}
+
+// Running tells whether the host was started and has not ended by itself.
+func (b *Breakwater) Running() bool {
+	if len(b.children) == 0 {
+		return false
+	}
+	select {
+	case <-b.children[0].Done():
+		return false
+	default:
+		return true
+	}
+}
+
+// LogTail gives the end of the host's log.
+func (b *Breakwater) LogTail() string {
+	const tail = 2000
+	log, _ := os.ReadFile(filepath.Join(b.Dir, "log"))
+	if len(log) > tail {
+		log = log[len(log)-tail:]
+	}
+	return string(log)
+}
+
+// addAccounts makes the users that are not there yet, through the running host.
+func (b *Breakwater) addAccounts(ctx context.Context, n int) error {
+	for i := b.provided; i < n; i++ {
+		if err := b.AddAccount(ctx, b.User(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// AddAccount makes one account with the common password.
+func (b *Breakwater) AddAccount(ctx context.Context, address string) error {
+	_, err := b.Run(ctx, "account", "add", address, "--dir", b.Dir, "--password-file", b.passwordFile())
+	return err
+}

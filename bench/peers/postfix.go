@@ -1,0 +1,151 @@
+package peers
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"text/template"
+
+	"github.com/breakwater-mail/breakwater/bench/proc"
+)
+
+//go:embed config
+var config embed.FS
+
+// Format is one of Dovecot's mailbox formats.
+type Format string
+
+// The two that the benchmarks compare.
+const (
+	Maildir Format = "maildir"
+	Mdbox   Format = "mdbox"
+)
+
+// ErrMissing means that a peer is not installed, or cannot run here.
+var ErrMissing = errors.New("peer not available")
+
+// values fill in the configurations.
+type values struct {
+	Dir, Location, Password, SMTP, IMAPPort string
+}
+
+// StartPostfix starts Postfix and Dovecot with mail in format, below dir, which
+// must be readable by everybody up to the root. ErrMissing if they are not here.
+func StartPostfix(ctx context.Context, dir string, format Format) (*Server, error) {
+	if os.Geteuid() != 0 {
+		return nil, fmt.Errorf("%w: Postfix needs root", ErrMissing)
+	}
+	for _, name := range []string{"/usr/sbin/postfix", "/usr/sbin/dovecot", "/usr/lib/dovecot/lmtp", "/usr/lib/dovecot/imap"} {
+		if _, err := os.Stat(name); err != nil {
+			return nil, fmt.Errorf("%w: no %s (interop/install peers)", ErrMissing, name)
+		}
+	}
+	s := &Server{
+		Name:       "postfix+dovecot " + string(format),
+		CA:         filepath.Join(dir, "cert.pem"),
+		Password:   "bench",
+		Maildir:    format == Maildir,
+		serverName: "localhost",
+		user:       func(i int) string { return "user" + strconv.Itoa(i) + "@bench.test" },
+	}
+	v, err := s.prepare(dir, format)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.startBoth(ctx, v); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	return s, nil
+}
+
+// prepare lays out the folder.
+func (s *Server) prepare(dir string, format Format) (values, error) {
+	v := values{Dir: dir, Password: s.Password, Location: "maildir:~/Maildir"}
+	if format == Mdbox {
+		v.Location = "mdbox:~/mdbox"
+	}
+	var err error
+	if s.SMTP, err = freePort(); err != nil {
+		return v, err
+	}
+	if s.IMAPS, err = freePort(); err != nil {
+		return v, err
+	}
+	v.SMTP = s.SMTP
+	_, v.IMAPPort, _ = net.SplitHostPort(s.IMAPS)
+	folders := []struct{ name, owner string }{
+		{"etc", "root"}, {"spool", "root"}, {"data", "postfix"}, {"run", "root"}, {"state", "root"}, {"mail", "mail"},
+	}
+	for _, f := range folders {
+		name := filepath.Join(dir, f.name)
+		if err := os.MkdirAll(name, 0o755); err != nil {
+			return v, err
+		}
+		if err := chown(name, f.owner); err != nil {
+			return v, err
+		}
+	}
+	if err := writeCertificate(s.CA, filepath.Join(dir, "key.pem")); err != nil {
+		return v, err
+	}
+	for from, to := range map[string]string{"main.cf": "etc/main.cf", "master.cf": "etc/master.cf", "dovecot.conf": "dovecot.conf"} {
+		if err := fill(filepath.Join(dir, to), from, v); err != nil {
+			return v, err
+		}
+	}
+	return v, nil
+}
+
+func chown(name, owner string) error {
+	u, err := user.Lookup(owner)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrMissing, err)
+	}
+	uid, _ := strconv.Atoi(u.Uid)
+	gid, _ := strconv.Atoi(u.Gid)
+	return os.Chown(name, uid, gid)
+}
+
+func fill(to, from string, v values) error {
+	t, err := template.ParseFS(config, "config/"+from)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	if err := t.Execute(f, v); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
+// startBoth starts Dovecot, then Postfix, each in the foreground.
+func (s *Server) startBoth(ctx context.Context, v values) error {
+	dovecot, err := proc.Start("dovecot", filepath.Join(v.Dir, "dovecot.out"),
+		exec.Command("/usr/sbin/dovecot", "-F", "-c", filepath.Join(v.Dir, "dovecot.conf")))
+	if err != nil {
+		return err
+	}
+	s.children = append(s.children, dovecot)
+	if err := waitPort(ctx, s.IMAPS, dovecot); err != nil {
+		return err
+	}
+	postfix, err := proc.Start("postfix", filepath.Join(v.Dir, "postfix.out"),
+		exec.Command("/usr/sbin/postfix", "-c", filepath.Join(v.Dir, "etc"), "start-fg"))
+	if err != nil {
+		return err
+	}
+	s.children = append(s.children, postfix)
+	return waitPort(ctx, s.SMTP, postfix)
+}
