@@ -88,6 +88,8 @@ const (
 	classAString             // ASTRING-CHAR: ATOM-CHAR or "]"
 	classTag                 // tag: ASTRING-CHAR except "+"
 	classList                // list-char: ATOM-CHAR, list-wildcards or "]"
+	classUTF8                // bytes above ASCII
+	classItem                // letters, digits and ".", of which items are made
 )
 
 func classOf(c byte) uint8 {
@@ -95,7 +97,7 @@ func classOf(c byte) uint8 {
 	case c <= ' ' || c == 0x7f:
 		return 0
 	case c >= 0x80:
-		return classList // mailbox names of UTF-8 sessions (RFC 9051 §9 list-char)
+		return classUTF8
 	}
 	switch c {
 	case '(', ')', '{', '"', '\\':
@@ -106,6 +108,9 @@ func classOf(c byte) uint8 {
 		return classAString | classTag | classList
 	case '+':
 		return classAtom | classAString | classList
+	}
+	if c == '.' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' {
+		return classAtom | classAString | classTag | classList | classItem
 	}
 	return classAtom | classAString | classTag | classList
 }
@@ -133,6 +138,10 @@ func (s *Scanner) Atom() string { return string(s.run(classAtom, "atom")) }
 // Keyword reads an atom and gives it in upper case: names of commands, search
 // keys and items are case-insensitive.
 func (s *Scanner) Keyword() string { return strings.ToUpper(s.Atom()) }
+
+// Item reads a run of letters, digits and dots in upper case: the part of a
+// fetch item before its bracket ("BODY.PEEK", "HEADER.FIELDS").
+func (s *Scanner) Item() string { return strings.ToUpper(string(s.run(classItem, "item"))) }
 
 // TryWord reads word, which must be upper case, if it comes next as a whole
 // atom in any case, and says whether it did.
@@ -165,12 +174,13 @@ func (s *Scanner) AString() string {
 	return string(s.run(classAString, "astring"))
 }
 
-// ListMailbox reads a LIST pattern: a string, or a run of list-chars.
+// ListMailbox reads a LIST pattern: a string, or a run of list-chars, in which
+// UTF-8 may come without quotes.
 func (s *Scanner) ListMailbox() string {
 	if c := s.Peek(); c == '"' || c == '{' {
 		return s.String()
 	}
-	return string(s.run(classList, "list-mailbox"))
+	return string(s.run(classList|classUTF8, "list-mailbox"))
 }
 
 // Mailbox reads a mailbox name: an astring, in which UTF-8 may come without
@@ -179,7 +189,7 @@ func (s *Scanner) Mailbox() string {
 	if c := s.Peek(); c == '"' || c == '{' {
 		return s.String()
 	}
-	return string(s.run(classAString|classList, "mailbox"))
+	return string(s.run(classAString|classUTF8, "mailbox"))
 }
 
 // String reads a quoted string or a literal. Both must be free of NUL, a
