@@ -1,0 +1,44 @@
+package tidy
+
+// Graph is the order of the packages, from the bottom up (see DAG for the
+// notation). Each stands as low as its imports let it.
+const Graph = `
+	# base: knows no mail
+	NONE < base/telemetry < base/sys;
+	base/sys < base/sim;                    # for tests only
+
+	# mail: bytes in, values out; no doors, no log
+	NONE < mail/message < mail/smtp, mail/sasl;
+
+	# store: the truth, then its views
+	base/sys < store/journal < store/index;
+	store/index, mail/sasl < store/account < store/mailbox;
+	store/mailbox, base/sim < store/mailbox/mailboxtest;  # for tests only
+
+	# edge: what strangers reach, and spool: what becomes of their mail
+	base/sys < edge/listen;
+	edge/listen, mail/smtp, mail/sasl < edge/session;
+	edge/session, store/mailbox < spool/intake;
+
+	# access: what owners reach
+	NONE < access/imap/wire;
+	access/imap/wire, store/mailbox < access/imap;
+	store/mailbox < access/pop3;
+
+	# ops, and the whole
+	base/sys < ops/admin, ops/certs;
+	ops/admin, ops/certs, spool/intake, access/imap, access/pop3 < host < cmd/breakwater;
+
+	# by itself
+	NONE < tidy;
+
+	# walls
+	store/mailbox, store/account, mail/message !< store/journal;
+	store/mailbox !< edge/session;
+	edge/listen, edge/session, spool/intake !< access/imap, access/pop3;
+	access/imap, access/pop3 !< edge/session, spool/intake;
+	base/sim !< host;
+`
+
+// Support are the packages that only tests import.
+func Support() []string { return []string{"base/sim", "store/mailbox/mailboxtest"} }

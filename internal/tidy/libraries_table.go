@@ -1,0 +1,26 @@
+package tidy
+
+// LibraryTable says where each direct dependency may be imported. Why we have
+// it at all stands in docs/decisions.
+func LibraryTable() []Library {
+	tests := []string{"tests"}
+	return []Library{
+		{"github.com/alecthomas/kong", []string{"cmd/breakwater"}},
+		{"github.com/pelletier/go-toml/v2", []string{"host"}},
+		{"github.com/prometheus/client_golang", []string{"*"}},
+		{"github.com/klauspost/compress", []string{"access/imap"}},
+		{"github.com/xdg-go/scram", tests},
+		{"golang.org/x/crypto", []string{"store/account", "mail/sasl"}},
+		{"golang.org/x/net", []string{"mail/message"}},
+		{"golang.org/x/sync", []string{"*"}},
+		{"golang.org/x/sys", []string{"base/sys"}},
+		{"golang.org/x/text", []string{"mail/message", "mail/sasl", "store/account", "store/mailbox", "access/imap"}},
+		{"zombiezen.com/go/sqlite", []string{"store/index", "store/account", "store/mailbox"}},
+		{"github.com/emersion/go-imap/v2", tests},
+		{"github.com/emersion/go-smtp", tests},
+		{"github.com/google/go-cmp", tests},
+		{"github.com/rogpeppe/go-internal", tests},
+		{"golang.org/x/tools", tests},
+		{"pgregory.net/rapid", tests},
+	}
+}
