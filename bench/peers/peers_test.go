@@ -12,8 +12,14 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	proc.Isolate()
-	os.Exit(m.Run())
+	status, ran, err := proc.Isolate()
+	if !ran {
+		if err != nil {
+			println("not in namespaces of its own:", err.Error())
+		}
+		status = m.Run()
+	}
+	os.Exit(status)
 }
 
 // TestStartPostfix_TakesAndShowsMail runs the real peers where they are.

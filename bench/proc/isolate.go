@@ -16,22 +16,22 @@ import (
 const insideKey = "BREAKWATER_INSIDE"
 
 // Isolate runs the program again with the same arguments in namespaces of its
-// own and exits with its status. It returns only inside (nil), or where there
+// own. With ran set, it has run there and ended with status, and the caller
+// should exit with it. Otherwise the caller goes on: inside (nil), or where there
 // can be no namespaces (the reason).
-func Isolate() error {
+func Isolate() (status int, ran bool, err error) {
 	switch state := os.Getenv(insideKey); state {
 	case "":
 	case "1":
-		return settle()
+		return 0, false, settle()
 	default:
-		return errors.New(state)
+		return 0, false, errors.New(state)
 	}
-	code, err := rerun()
+	status, err = rerun()
 	if err == nil {
-		os.Exit(code)
+		return status, true, nil
 	}
-	os.Setenv(insideKey, err.Error())
-	return err
+	return 0, false, errors.Join(err, os.Setenv(insideKey, err.Error()))
 }
 
 // rerun starts the program inside and waits. An error means that it did not
