@@ -6,7 +6,7 @@ package message
 type Limits struct {
 	// Depth is how deep parts may nest below the root: a part at this depth
 	// is not opened. Real mail stays below 20; every level costs every reader
-	// a stack frame.
+	// a stack frame. At most 500.
 	Depth int
 	// Parts is how many parts a message may have, the root counted. Digests
 	// reach hundreds; 10,000 parts cost about 3 MB while they are parsed.
@@ -22,6 +22,7 @@ const (
 	defaultDepth       = 100
 	defaultParts       = 10_000
 	defaultHeaderBytes = 1 << 20
+	maxDepth           = 500
 
 	// maxBoundary bounds a boundary parameter, in bytes. RFC 2046 §5.1.1 says
 	// 70; some senders write more.
@@ -48,7 +49,7 @@ func DefaultLimits() Limits {
 func (l Limits) orDefault() Limits {
 	d := DefaultLimits()
 	if l.Depth > 0 {
-		d.Depth = l.Depth
+		d.Depth = min(l.Depth, maxDepth)
 	}
 	if l.Parts > 0 {
 		d.Parts = l.Parts
