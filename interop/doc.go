@@ -1,0 +1,32 @@
+// Package interop holds the tests that need the world: real mail clients, real
+// sockets, real kills and real disks, against a whole host.
+//
+//	interop/install                       the clients, from Debian
+//	go test -tags interop ./interop       all of it (about ten minutes)
+//	go test -tags interop ./interop -run Kill -kills 50 -messages 20000
+//
+// It exists apart because no unit test can vouch for what another program's
+// author understood of an RFC, nor for what is left after SIGKILL or on a full
+// disk. All its files but this one have the build tag interop, so that a plain
+// `go test ./...` needs nothing but Go.
+//
+// What it shows: mail handed in by swaks, smtp-source, curl, msmtp and Python is
+// read by mbsync, offlineimap, mutt, curl, Python, fetchmail and getmail, byte
+// for byte as it was sent, behind our trace fields; two clients see each other's
+// changes; after SIGKILL at random moments every message that got its 250 is
+// there once and whole, and verify is silent; an index that was deleted comes
+// back the same; a full disk, a disk that turned read-only and a flipped bit hurt
+// nothing but what they must.
+//
+// The suite runs itself in namespaces of its own (bench/proc): any port is free
+// there, and nothing is left over. A client that is not installed, or a mount
+// that is not allowed, is a skip with its name in capitals, never a silent pass.
+// With -against maildir or mdbox the delivery and reading tests run against
+// Debian's Postfix and Dovecot instead: that is how the suite itself is tested.
+//
+// In the flow it stands outside: it runs the program as users do and imports
+// only bench.
+//
+// Limits: every client run is ended after toolWait; nothing sleeps for a fixed
+// time, everything waits for what is to happen.
+package interop
