@@ -131,3 +131,12 @@ func freePort() (string, error) {
 	defer l.Close()
 	return l.Addr().String(), nil
 }
+
+// TLSName gives addr by the name that stands in the host's certificate.
+func (s *Server) TLSName(addr string) string {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return addr
+	}
+	return net.JoinHostPort(s.serverName, port)
+}
