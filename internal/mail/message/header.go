@@ -186,7 +186,7 @@ func (p *Parser) setPart(id fieldID, part *Part, raw []byte) {
 			p.header.boundary = part.Boundary()
 		}
 	case fieldEncoding:
-		part.Encoding, _ = cutToken(value)
+		part.Encoding = parseEncoding(value)
 	case fieldContentID:
 		part.ID = value
 	case fieldDescription:

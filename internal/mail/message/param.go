@@ -36,6 +36,25 @@ func parseDisposition(s string) (disp string, params []Param, whole bool) {
 	return disp, params, whole
 }
 
+// parseEncoding reads a Content-Transfer-Encoding value (RFC 2045 §6.1) and
+// mends the spellings that are found in mail: "7-bit", "8bits", "quoted
+// printable".
+func parseEncoding(s string) string {
+	token, rest := cutToken(s)
+	word, _ := cutToken(rest)
+	switch strings.ReplaceAll(token, "-", "") + strings.ReplaceAll(word, "-", "") {
+	case "7bit", "7bits":
+		return "7bit"
+	case "8bit", "8bits":
+		return "8bit"
+	case "base64":
+		return "base64"
+	case "quotedprintable":
+		return "quoted-printable"
+	}
+	return token
+}
+
 // parseLanguages reads a Content-Language value (RFC 3282 §2).
 func parseLanguages(s string) []string {
 	var tags []string

@@ -203,14 +203,24 @@ func (p *Parser) tryDelimiter(line []byte) {
 }
 
 // delimiter reports which open multipart a line beginning with "--" delimits,
-// and whether it closes it. One or two look-ups, however deep the nesting.
+// and whether it closes it. Four look-ups at most, however deep the nesting.
 //
-// A delimiter is the whole line but for trailing white space: RFC 2046 §5.1.1
-// would have a prefix suffice, but then one boundary that begins another
-// steals its parts.
+// Deviation: RFC 2046 §5.1.1 would have a prefix of the line suffice, but then
+// a boundary that begins another one steals its parts. Here the boundary is
+// the whole line but for white space and whatever comes after white space.
 func (p *Parser) delimiter(line []byte) (index int, closing, ok bool) {
-	p.work++
 	t := trimRight(line[2:])
+	if index, closing, ok = p.lookUp(t); ok {
+		return index, closing, ok
+	}
+	if i := bytes.IndexAny(t, " \t"); i > 0 {
+		return p.lookUp(t[:i])
+	}
+	return 0, false, false
+}
+
+func (p *Parser) lookUp(t []byte) (index int, closing, ok bool) {
+	p.work++
 	if f, ok := p.bounds[string(t)]; ok {
 		return f, false, true
 	}
