@@ -1,8 +1,6 @@
 package tidy
 
-import (
-	"go/ast"
-)
+import "go/ast"
 
 // FuzzTargets checks that each exported function that makes something of
 // bytes (Parse*, Decode*, Read* of bytes, a string or a reader) has a fuzz
@@ -31,7 +29,7 @@ func FuzzTargets(t *Tree, support []string) []Finding {
 				if target == nil {
 					out = append(out, t.at(fn.Pos(), name+" has no fuzz target",
 						"write Fuzz"+name+": no panic, bounded memory, and parse of format is the identity"))
-				} else if !mentions(target, name) {
+				} else if !reaches(target, name, targets) {
 					out = append(out, t.at(target.Pos(), "Fuzz"+name+" does not call "+name, "call it"))
 				}
 			}
@@ -73,6 +71,29 @@ func takesBytes(fn *ast.FuncDecl) bool {
 		}
 	}
 	return false
+}
+
+// reaches tells whether a function mentions a name, itself or by way of the
+// other functions of the tests.
+func reaches(fn *ast.FuncDecl, name string, tests map[string]*ast.FuncDecl) bool {
+	seen := map[string]bool{}
+	var visit func(fn *ast.FuncDecl) bool
+	visit = func(fn *ast.FuncDecl) bool {
+		if seen[fn.Name.Name] {
+			return false
+		}
+		seen[fn.Name.Name] = true
+		if mentions(fn.Body, name) {
+			return true
+		}
+		for other, helper := range tests {
+			if mentions(fn.Body, other) && visit(helper) {
+				return true
+			}
+		}
+		return false
+	}
+	return visit(fn)
 }
 
 func mentions(n ast.Node, name string) bool {

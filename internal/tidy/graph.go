@@ -15,18 +15,19 @@ const Graph = `
 	store/index, mail/sasl < store/account < store/mailbox;
 	store/mailbox, base/sim < store/mailbox/mailboxtest;  # for tests only
 
-	# edge: what strangers reach, and spool: what becomes of their mail
-	base/sys < edge/listen;
-	edge/listen, mail/smtp, mail/sasl < edge/session;
+	# edge: what strangers reach; spool: what becomes of their mail
+	base/telemetry < edge/listen;
+	edge/listen, base/sys, mail/smtp, mail/sasl < edge/session;
 	edge/session, store/mailbox < spool/intake;
 
 	# access: what owners reach
-	NONE < access/imap/wire;
-	access/imap/wire, store/mailbox < access/imap;
+	NONE < access/imap/wire < access/imap/command;
+	access/imap/command, store/mailbox < access/imap;
 	store/mailbox < access/pop3;
 
 	# ops, and the whole
-	base/sys < ops/admin, ops/certs;
+	NONE < ops/certs;
+	store/mailbox < ops/admin;
 	ops/admin, ops/certs, spool/intake, access/imap, access/pop3 < host < cmd/breakwater;
 
 	# by itself

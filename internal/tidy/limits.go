@@ -23,7 +23,7 @@ type Limit struct {
 // Limits lists the constants whose names say that they bound something: with
 // max, min, limit or timeout at their beginning or end.
 func Limits(t *Tree, support []string) []Limit {
-	bounds := regexp.MustCompile(`^(max|Max|min|Min)[A-Z]|(Max|Min|Limit|Limits|Timeout|TimeoutDefault)$`)
+	bounds := regexp.MustCompile(`^(max|Max|min|Min)[A-Z]|(Max|Min|Limit|Timeout)(Default)?$`)
 	var out []Limit
 	for _, p := range t.Packages {
 		if !p.product() || oneOf(p.short(), append(support, "tidy")...) {
@@ -41,8 +41,8 @@ func Limits(t *Tree, support []string) []Limit {
 				for _, s := range gen.Specs {
 					v := s.(*ast.ValueSpec)
 					for i, n := range v.Names {
-						if bounds.MatchString(n.Name) && i < len(v.Values) {
-							out = append(out, Limit{Package: p.short(), Name: n.Name, Value: t.source(v.Values[i]), Reason: reason(gen, v), spec: v})
+						if bounds.MatchString(n.Name) && i < len(v.Values) && !mentions(v.Values[i], "iota") {
+							out = append(out, Limit{Package: p.short(), Name: n.Name, Value: t.source(v.Values[i]), Reason: t.reason(gen, v), spec: v})
 						}
 					}
 				}
@@ -63,15 +63,26 @@ func (t *Tree) source(e ast.Expr) string {
 	return b.String()
 }
 
-// reason is the first sentence of a constant's comment; that of its
-// declaration if it is the only one there.
-func reason(gen *ast.GenDecl, v *ast.ValueSpec) string {
-	doc := v.Doc
-	if doc == nil {
-		doc = v.Comment
-	}
-	if doc == nil && len(gen.Specs) == 1 {
-		doc = gen.Doc
+// reason is the first sentence of a constant's comment; if it has none, that
+// of the line above it, or of the whole declaration.
+func (t *Tree) reason(gen *ast.GenDecl, v *ast.ValueSpec) string {
+	doc := gen.Doc
+	var above *ast.ValueSpec
+	for _, s := range gen.Specs {
+		s := s.(*ast.ValueSpec)
+		adjoins := above != nil && s.Doc == nil && t.line(s.Pos()) == t.line(above.End())+1
+		switch {
+		case s.Doc != nil:
+			doc = s.Doc
+		case s.Comment != nil:
+			doc = s.Comment
+		case !adjoins:
+			doc = gen.Doc
+		}
+		if s == v {
+			break
+		}
+		above = s
 	}
 	text := strings.Join(strings.Fields(doc.Text()), " ")
 	for i := range len(text) - 1 {

@@ -1,9 +1,6 @@
 package tidy
 
-import (
-	"go/ast"
-	"strings"
-)
+import "go/ast"
 
 // LogKeys checks that each key of a log line is a constant of base/telemetry
 // and each message a plain string, so that logs can be searched. A call is
@@ -15,11 +12,13 @@ func LogKeys(t *Tree) []Finding {
 			if f.Test || !p.product() {
 				continue
 			}
-			telemetry := f.localName(t.Module + "/internal/base/telemetry")
-			slog := f.localName("log/slog")
+			if p.short() == "base/telemetry" {
+				continue
+			}
+			imports := f.imports()
 			ast.Inspect(f.Syntax, func(n ast.Node) bool {
 				if call, ok := n.(*ast.CallExpr); ok {
-					out = append(out, t.logCall(call, telemetry, slog)...)
+					out = append(out, t.logCall(call, imports)...)
 				}
 				return true
 			})
@@ -28,30 +27,22 @@ func LogKeys(t *Tree) []Finding {
 	return out
 }
 
-// localName is the name by which a file uses a package; "" if it does not.
-func (f *File) localName(full string) string {
-	for name, p := range f.imports() {
-		if p == full {
-			return name
-		}
-	}
-	return ""
-}
-
-func (t *Tree) logCall(call *ast.CallExpr, telemetry, slog string) []Finding {
+func (t *Tree) logCall(call *ast.CallExpr, imports map[string]string) []Finding {
 	sel, ok := call.Fun.(*ast.SelectorExpr)
 	if !ok {
 		return nil
 	}
 	name := sel.Sel.Name
-	if id, ok := sel.X.(*ast.Ident); ok && id.Obj == nil && slog != "" && id.Name == slog {
-		if oneOf(name, "String", "Int", "Int64", "Uint64", "Float64", "Bool", "Time", "Duration", "Any", "Group") && len(call.Args) > 0 {
-			return t.logKey(call.Args[0], telemetry)
+	if id, ok := sel.X.(*ast.Ident); ok && id.Obj == nil && imports[id.Name] != "" {
+		switch {
+		case imports[id.Name] != "log/slog":
+			return nil // some package's function
+		case oneOf(name, "String", "Int", "Int64", "Uint64", "Float64", "Bool", "Time", "Duration", "Any", "Group") && len(call.Args) > 0:
+			return t.logKey(call.Args[0], imports)
+		case oneOf(name, "Info", "Warn", "Error", "Debug"):
+			return []Finding{t.at(call.Pos(), "a call of the global logger", "use the *slog.Logger of the Options")}
 		}
-		if !oneOf(name, "Info", "Warn", "Error", "Debug") {
-			return nil
-		}
-		return []Finding{t.at(call.Pos(), "a call of the global logger", "use the *slog.Logger of the Options")}
+		return nil
 	}
 	skip, isLog := loggerMethod(name)
 	if !isLog || len(call.Args) <= skip {
@@ -77,7 +68,7 @@ func (t *Tree) logCall(call *ast.CallExpr, telemetry, slog string) []Finding {
 		if _, attr := args[i].(*ast.CallExpr); attr || call.Ellipsis.IsValid() && i == len(args)-1 {
 			continue
 		}
-		out = append(out, t.logKey(args[i], telemetry)...)
+		out = append(out, t.logKey(args[i], imports)...)
 		i++ // its value
 	}
 	return out
@@ -96,14 +87,11 @@ func loggerMethod(name string) (skip int, ok bool) {
 	return 0, false
 }
 
-func (t *Tree) logKey(key ast.Expr, telemetry string) []Finding {
+func (t *Tree) logKey(key ast.Expr, imports map[string]string) []Finding {
 	if sel, ok := key.(*ast.SelectorExpr); ok {
-		if id, ok := sel.X.(*ast.Ident); ok && telemetry != "" && id.Name == telemetry {
+		if id, ok := sel.X.(*ast.Ident); ok && imports[id.Name] == t.Module+"/internal/base/telemetry" {
 			return nil
 		}
-	}
-	if id, ok := key.(*ast.Ident); ok && strings.HasSuffix(t.fset.Position(key.Pos()).Filename, "/base/telemetry/"+id.Name) {
-		return nil
 	}
 	return []Finding{t.at(key.Pos(), "a log key that is no constant of base/telemetry",
 		"use the constant; a new key is a new constant there")}

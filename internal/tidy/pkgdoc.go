@@ -46,8 +46,9 @@ func (t *Tree) docShape(f *File, doc *ast.CommentGroup) []Finding {
 	var out []Finding
 	begin := "Package " + f.Syntax.Name.Name + " "
 	text := strings.ReplaceAll(doc.Text(), "\n", " ")
-	if f.Syntax.Name.Name == "main" { // "Breakwater runs …", as go doc prefers
+	if f.Syntax.Name.Name == "main" { // "Breakwater runs …", as go doc prefers, or "Command breakwater …"
 		begin = path.Base(f.Package.Path) + " "
+		text = strings.TrimPrefix(text, "Command ")
 	}
 	if len(text) < len(begin) || !strings.EqualFold(text[:len(begin)], begin) {
 		out = append(out, t.at(doc.Pos(), "the package doc does not begin with "+strings.TrimSpace(begin),

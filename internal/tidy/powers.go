@@ -23,12 +23,12 @@ func powers() []power {
 		{"http", func(p, n string) bool { return p == "net/http" || hasPrefix(p, "net/http/") },
 			"serve it from a package that has this power"},
 		{"os", func(p, n string) bool {
-			return p == "os" && !hasPrefix(n, "O_", "Err", "Mode") && !oneOf(n, "FileMode", "PathError", "SyscallError")
+			return p == "os" && !hasPrefix(n, "O_", "Err", "Mode") && !oneOf(n, "FileMode", "PathError", "SyscallError", "NewSyscallError")
 		}, "use base/sys.FS, or have the host read it"},
 		{"exec", func(p, n string) bool { return p == "os/exec" }, "do it in the process"},
 		{"unsafe", func(p, n string) bool { return p == "unsafe" }, "do without"},
 		{"syscall", func(p, n string) bool {
-			return p == "golang.org/x/sys/unix" || p == "syscall" && !hasPrefix(n, "E", "Errno")
+			return p == "golang.org/x/sys/unix" || p == "syscall" && !hasPrefix(n, "E", "SIG") && !oneOf(n, "Conn", "RawConn")
 		}, "use base/sys"},
 		{"signal", func(p, n string) bool { return p == "os/signal" }, "take a context"},
 		{"sql", func(p, n string) bool { return p == "database/sql" || hasPrefix(p, "zombiezen.com/go/sqlite") },
