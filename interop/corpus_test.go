@@ -82,8 +82,8 @@ func firstDifference(got, sent []byte) string {
 	return fmt.Sprintf("%d bytes for %d; the last %d agree, before that %q for %q", len(got), len(sent), n, cut(got), cut(sent))
 }
 
-// unix gives a message with the line ends of a file.
-func unix(b []byte) []byte { return bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n")) }
+// lf gives a message with the line ends of a file.
+func lf(b []byte) []byte { return bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n")) }
 
 // find gives the message of a set that belongs to a letter, by its Message-ID.
 func find(t *testing.T, all [][]byte, l letter) []byte {

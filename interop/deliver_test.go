@@ -181,7 +181,7 @@ func TestSubmit_Msmtp(t *testing.T) {
 		for _, l := range corpus() {
 			l.data = bytes.ReplaceAll(l.data, []byte("Message-ID: <"), []byte("Message-ID: <"+way.name+"-"))
 			l.name = way.name + "-" + l.name
-			out, err := try(t, dir, unix(l.data), msmtp, "-C", rc, b.User(0))
+			out, err := try(t, dir, lf(l.data), msmtp, "-C", rc, b.User(0))
 			if err != nil {
 				t.Fatalf("msmtp: %v\n%s", err, out)
 			}

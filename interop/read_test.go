@@ -51,13 +51,13 @@ func compare(t *testing.T, all [][]byte, letters []letter, adds string) {
 		if got == nil {
 			continue
 		}
-		got = unix(got)
+		got = lf(got)
 		if adds != "" {
 			head, body, _ := bytes.Cut(got, []byte("\n\n"))
 			head = regexp.MustCompile(`(?m)\n(`+adds+`): .*$`).ReplaceAll(head, nil)
 			got = slices.Concat(head, []byte("\n\n"), body)
 		}
-		whole(t, l.name, got, unix(l.data))
+		whole(t, l.name, got, lf(l.data))
 	}
 }
 

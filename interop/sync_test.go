@@ -130,7 +130,7 @@ func TestSync_TwoReplicas(t *testing.T) {
 		}
 	})
 	t.Run("new mail", func(t *testing.T) {
-		text := unix(letters[7].data)
+		text := lf(letters[7].data)
 		text = bytes.ReplaceAll(text, []byte("Message-ID: <"), []byte("Message-ID: <written-"))
 		write(t, filepath.Join(b.box("Archive"), "new", "1.1.written"), string(text))
 		b.sync()
