@@ -86,8 +86,13 @@ func short(err error) bool {
 }
 
 // unreadable refuses a message, for good where its bytes are not the ones
-// that were stored.
+// that were stored. One that another session expunged, and whose body has
+// been compacted away since, is nobody's fault.
 func (s *session) unreadable(cmd string, m *mailbox.Entry, err error) {
+	if errors.Is(err, mailbox.ErrNoSuchMessage) {
+		s.refuse("", "this message was removed by another session")
+		return
+	}
 	s.report(cmd, m, err)
 	var damage *journal.DamageError
 	if errors.As(err, &damage) {
