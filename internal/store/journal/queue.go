@@ -1,0 +1,156 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// request is an entry on its way into the log. It is used again for others.
+type request struct {
+	e     *Entry
+	size  int64 // of body, chunk table and given envelope, for the bound of a group
+	body  int64
+	sum   summer
+	crc   uint32
+	table []byte
+
+	env     []byte // what is written as the envelope
+	stamped bool   // Stamp has succeeded and was not undone
+	rec     Record
+	err     error
+	done    chan struct{} // has room for one
+}
+
+// prepare checks the entry and makes the checksums, in the caller's goroutine
+// and before anything is queued.
+func (r *request) prepare(j *Journal, e *Entry) error {
+	if e.Type < TypeMessage || e.Type > TypeTombstone {
+		return fmt.Errorf("journal: type %d cannot be appended", e.Type)
+	}
+	if e.AsOf != 0 && e.Type != TypeState {
+		return fmt.Errorf("journal: AsOf is for State records")
+	}
+	r.e, r.err, r.stamped, r.env = e, nil, false, nil
+	r.body = 0
+	for _, p := range e.Body {
+		r.body += int64(len(p))
+	}
+	if r.body > inlineLimit || len(e.Envelope) > EnvelopeMax {
+		return ErrTooLarge
+	}
+	if e.Large != nil {
+		if err := e.Large.usable(j); err != nil {
+			return err
+		}
+	}
+	r.table = nil
+	if r.body > chunkSize {
+		r.sum = summer{table: r.sum.table[:0]}
+		for _, p := range e.Body {
+			r.sum.add(p)
+		}
+		r.table = r.sum.finish()
+		r.crc = r.sum.all
+	} else {
+		r.crc = sumShort(e.Body)
+	}
+	r.size = r.body + int64(len(r.table)+len(e.Envelope)) + headSize
+	return nil
+}
+
+// forget drops what belongs to the caller.
+func (r *request) forget() {
+	r.e, r.env, r.err, r.rec = nil, nil, nil, Record{}
+}
+
+// finish answers the caller.
+func (r *request) finish(err error) {
+	r.err = err
+	r.done <- struct{}{}
+}
+
+// queue holds the requests that wait for the log's goroutine. It is bounded by
+// the number of callers, who wait and whose memory the bodies are.
+type queue struct {
+	mu     sync.Mutex
+	some   sync.Cond // on mu: there are requests, or closed
+	list   []*request
+	closed bool
+}
+
+func (q *queue) init() { q.some.L = &q.mu }
+
+// put queues a request, unless the queue is closed.
+func (q *queue) put(r *request) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return false
+	}
+	q.list = append(q.list, r)
+	if len(q.list) == 1 {
+		q.some.Signal()
+	}
+	return true
+}
+
+// take waits for requests and gives as many as fit into max bytes, at least
+// one, appended to into; none when the queue is closed and empty.
+func (q *queue) take(into []*request, max int64) []*request {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.list) == 0 {
+		if q.closed {
+			return into
+		}
+		q.some.Wait()
+	}
+	n := 0
+	for size := int64(0); n < len(q.list); n++ {
+		size += q.list[n].size
+		if n > 0 && size > max {
+			break
+		}
+	}
+	into = append(into, q.list[:n]...)
+	left := copy(q.list, q.list[n:])
+	clear(q.list[left:])
+	q.list = q.list[:left]
+	return into
+}
+
+// close ends the queue; it tells whether it was open.
+func (q *queue) close() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	was := !q.closed
+	q.closed = true
+	q.some.Broadcast()
+	return was
+}
+
+// Append makes a record of e and returns it when it is durable and onDurable
+// has had it. The context counts only until the entry is queued: what has been
+// queued will be written. Errors are ErrFull, ErrFailed, ErrClosed,
+// ErrTooLarge, and what Stamp returned.
+func (j *Journal) Append(ctx context.Context, e *Entry) (Record, error) {
+	if err := ctx.Err(); err != nil {
+		return Record{}, err
+	}
+	if err := j.Err(); err != nil {
+		return Record{}, err
+	}
+	r := j.requests.Get().(*request)
+	defer j.requests.Put(r)
+	if err := r.prepare(j, e); err != nil {
+		return Record{}, err
+	}
+	if !j.started.Load() || !j.queue.put(r) {
+		return Record{}, ErrClosed
+	}
+	<-r.done
+	rec, err := r.rec, r.err
+	r.forget()
+	return rec, err
+}
