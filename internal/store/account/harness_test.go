@@ -70,7 +70,7 @@ func (h *host) startIn(dir string) {
 		dir = "journal"
 	}
 	var err error
-	if h.j, err = journal.Open(journal.Options{Dir: dir, FS: h.disk, Clock: h.clock}); err != nil {
+	if h.j, err = journal.Open(journal.Options{Dir: dir, FS: h.disk, Clock: h.clock, ReserveBytes: -1}); err != nil {
 		h.t.Fatal(err)
 	}
 	h.Store = New(Options{Clock: h.clock})
