@@ -56,13 +56,15 @@ fuzz:
 	@n=0; $(call went,fuzz); \
 	for package in $$($(GO) list ./...); do \
 		for target in $$($(GO) test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
-			echo "$$package $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -parallel 2 "$$package" | tail -n 1; \
+			out=$$($(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" 2>&1) \
+				|| { echo "$$out"; exit 1; }; \
+			echo "$$package $$target: $$(grep -o 'execs: [0-9]*' <<< "$$out" | tail -n 1)"; \
 			n=$$((n+1)); \
 		done; \
 	done; \
 	echo "$$n targets, $(FUZZTIME) each"
 
-# The simulations of crashes and faults with SEEDS seeds each.
+# The simulations of crashes and faults with SEEDS seeds each; the tests read
+# the number from the environment.
 sim:
-	@$(call went,sim); $(GO) test -count=1 -timeout 2h -run Sim ./internal/... -args -seeds=$(SEEDS)
+	@$(call went,sim); SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 2h -run Sim ./internal/...
