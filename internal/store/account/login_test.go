@@ -291,20 +291,3 @@ func TestCacheIsBounded(t *testing.T) {
 		t.Error("it was not the oldest that went")
 	}
 }
-
-func BenchmarkLogin(b *testing.B) {
-	s := New(Options{})
-	b.Run("argon2id", func(b *testing.B) {
-		p := phc{argonParams: s.argon, salt: make([]byte, saltBytes), hash: make([]byte, hashBytes)}
-		for b.Loop() {
-			p.matches("secret")
-		}
-	})
-	b.Run("scram verifier", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := newScramKeys("secret", make([]byte, saltBytes), defaultScramIterations); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}

@@ -171,23 +171,3 @@ func TestResolve_limits(t *testing.T) {
 		t.Errorf("less fan-out: %v, %v", got, err)
 	}
 }
-
-// BenchmarkResolve, with 100,000 accounts on one core of a 2-core VM: 0.3 µs
-// for an account, 0.4 µs with a detail, 2.2 µs for an alias of two levels,
-// 0.2 µs for an unknown user. BenchmarkPointRead is what it would cost to ask
-// SQLite for one account.
-func BenchmarkResolve(b *testing.B) {
-	d := townDirectory()
-	for i := range 100_000 {
-		d.apply(change{op: opAccount, id: ID(100 + i), address: addr(fmt.Sprintf("user%d@demo.test", i)), created: 1})
-	}
-	for _, rcpt := range []string{"user77777@demo.test", "User77777+tag@demo.test", "all@demo.test", "nobody@demo.test", "a@elsewhere.test"} {
-		b.Run(rcpt, func(b *testing.B) {
-			a := addr(rcpt)
-			b.ReportAllocs()
-			for b.Loop() {
-				d.resolve(a, nil)
-			}
-		})
-	}
-}
