@@ -11,6 +11,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"text/template"
 
 	"github.com/breakwater-mail/breakwater/bench/proc"
@@ -89,8 +90,15 @@ func (s *Server) prepare(dir string, format Format) (values, error) {
 		if err := os.MkdirAll(name, 0o755); err != nil {
 			return v, err
 		}
-		if err := chown(name, f.owner); err != nil {
+		uid, gid, err := ids(f.owner)
+		if err != nil {
 			return v, err
+		}
+		if err := os.Chown(name, uid, gid); err != nil {
+			return v, err
+		}
+		if f.name == "mail" {
+			s.mailFolder, s.mailUID, s.mailGID = name, uid, gid
 		}
 	}
 	if err := writeCertificate(s.CA, filepath.Join(dir, "key.pem")); err != nil {
@@ -104,14 +112,18 @@ func (s *Server) prepare(dir string, format Format) (values, error) {
 	return v, nil
 }
 
-func chown(name, owner string) error {
-	u, err := user.Lookup(owner)
+// ids looks a user of the system up.
+func ids(name string) (uid, gid int, err error) {
+	u, err := user.Lookup(name)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrMissing, err)
+		return 0, 0, fmt.Errorf("%w: %w", ErrMissing, err)
 	}
-	uid, _ := strconv.Atoi(u.Uid)
-	gid, _ := strconv.Atoi(u.Gid)
-	return os.Chown(name, uid, gid)
+	uid, err = strconv.Atoi(u.Uid)
+	if err != nil {
+		return 0, 0, err
+	}
+	gid, err = strconv.Atoi(u.Gid)
+	return uid, gid, err
 }
 
 func fill(to, from string, v values) error {
@@ -128,6 +140,20 @@ func fill(to, from string, v values) error {
 		return err
 	}
 	return f.Close()
+}
+
+// PutFile writes a message into the maildir of the i-th user, as new mail. The
+// folders must be there.
+func (s *Server) PutFile(i int, name string, message []byte) error {
+	if !s.Maildir {
+		return fmt.Errorf("%s keeps no maildirs", s.Name)
+	}
+	local, _, _ := strings.Cut(s.User(i), "@")
+	path := filepath.Join(s.mailFolder, local, "Maildir", "new", name)
+	if err := os.WriteFile(path, message, 0o600); err != nil {
+		return err
+	}
+	return os.Chown(path, s.mailUID, s.mailGID)
 }
 
 // startBoth starts Dovecot, then Postfix, each in the foreground.

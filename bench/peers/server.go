@@ -26,12 +26,15 @@ type Server struct {
 	IMAPS      string // host:port, TLS from the first byte
 	CA         string // file of the certificate authority, PEM
 	Password   string // of every user
-	Maildir    bool   // stores a file per message
+	Maildir    bool   // keeps a file per message: PutFile works
 	user       func(i int) string
 	children   []*proc.Child
 	provision  func(ctx context.Context, n int) error
 	provided   int
 	serverName string
+	mailFolder string // of a Postfix + Dovecot host
+	mailUID    int    // who owns what is in it
+	mailGID    int
 }
 
 // User gives the address of the i-th user (from 0). Provision has made them.
