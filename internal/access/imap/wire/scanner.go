@@ -64,14 +64,17 @@ func (s *Scanner) Byte(c byte) {
 
 // SP reads the one space between two elements. More than one is an error, as
 // in the grammar: clients that send two also send them inside strings.
-func (s *Scanner) SP() { s.Byte(' ') }
+func (s *Scanner) SP() {
+	if !s.Try(' ') {
+		s.Fail("a space")
+	}
+}
 
 // End reads the CRLF (a lone LF is taken too) that ends the command, and the
 // command must end there.
 func (s *Scanner) End() {
 	s.Try('\r')
-	s.Byte('\n')
-	if s.err == nil && s.pos != len(s.b) {
+	if !s.Try('\n') || s.pos != len(s.b) {
 		s.Fail("the end of the command")
 	}
 }

@@ -1,0 +1,135 @@
+package imap
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
+)
+
+// foldRune is the simple case folding by which strings are compared: the lower
+// case of the upper case, so that the forms of one letter (σ ς Σ, k K K) are
+// one.
+func foldRune(r rune) rune { return unicode.ToLower(unicode.ToUpper(r)) }
+
+func foldString(v string) string {
+	if ascii(v) {
+		return strings.ToLower(v)
+	}
+	return strings.Map(foldRune, v)
+}
+
+// folder looks for strings in streams without regard to case. It is scratch
+// memory for one goroutine.
+type folder struct {
+	raw  [32 << 10]byte
+	text []byte // folded, not yet thrown away
+}
+
+func newFolder() *folder { return &folder{} }
+
+// has says whether a stream of UTF-8 holds needle, which is folded.
+func (f *folder) has(r io.Reader, needle string) (bool, error) {
+	f.text = f.text[:0]
+	pattern := []byte(needle)
+	kept := 0 // bytes of raw that begin a rune whose rest has not come
+	for {
+		n, err := r.Read(f.raw[kept:])
+		n += kept
+		done := f.fold(f.raw[:n], err != nil)
+		kept = copy(f.raw[:], f.raw[done:n])
+		if bytes.Contains(f.text, pattern) {
+			return true, nil
+		}
+		if keep := len(pattern) - 1; len(f.text) > keep {
+			f.text = f.text[:copy(f.text, f.text[len(f.text)-max(keep, 0):])]
+		}
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("read message: %w", err)
+		}
+	}
+}
+
+// fold appends the folded form of b to text and says how many bytes it took:
+// all but an unfinished rune at the end, or all if it is the last of a stream.
+func (f *folder) fold(b []byte, last bool) int {
+	i := 0
+	for i < len(b) {
+		c := b[i]
+		if c < utf8.RuneSelf {
+			if 'A' <= c && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			f.text = append(f.text, c)
+			i++
+			continue
+		}
+		if !last && !utf8.FullRune(b[i:]) {
+			break
+		}
+		r, n := utf8.DecodeRune(b[i:])
+		f.text = utf8.AppendRune(f.text, foldRune(r))
+		i += n
+	}
+	return i
+}
+
+// headerHas says whether the message's header has a field of that name whose
+// decoded text holds needle.
+func (f *folder) headerHas(c *candidate, name, needle string) (bool, error) {
+	raw, err := rawHeader(c, c.summary.Root)
+	if err != nil {
+		return false, err
+	}
+	for field := range message.Fields(raw) {
+		if field.Is(name) && strings.Contains(foldString(message.DecodeHeader(field.Value())), needle) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func rawHeader(c *candidate, p *message.Part) ([]byte, error) {
+	raw := make([]byte, min(p.BodyStart-p.HeaderStart, headerMax))
+	return raw, readFull(c.body, raw, p.HeaderStart)
+}
+
+// textHas says whether a message's decoded text parts hold needle, or, with
+// headers, its own header or those of its parts.
+func (f *folder) textHas(c *candidate, needle string, headers bool) (bool, error) {
+	return f.partHas(c, c.summary.Root, needle, headers)
+}
+
+func (f *folder) partHas(c *candidate, p *message.Part, needle string, headers bool) (bool, error) {
+	if headers && p.BodyStart > p.HeaderStart {
+		raw, err := rawHeader(c, p)
+		if err != nil {
+			return false, err
+		}
+		for field := range message.Fields(raw) {
+			text := field.Name + ": " + message.DecodeHeader(field.Value())
+			if strings.Contains(foldString(text), needle) {
+				return true, nil
+			}
+		}
+	}
+	for _, child := range p.Children {
+		// The header of an embedded message is part of the text around it.
+		found, err := f.partHas(c, child, needle, headers || p.Message())
+		if found || err != nil {
+			return found, err
+		}
+	}
+	if p.Type != "text" || len(p.Children) > 0 {
+		return false, nil
+	}
+	return f.has(p.Text(c.body), needle)
+}
