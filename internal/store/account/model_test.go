@@ -166,6 +166,27 @@ func parseAll(ss []string) []message.Address {
 	return out
 }
 
+// machine is a store beside its model; its exported methods are what rapid
+// does with both.
+type machine struct {
+	h *host
+	m *model
+}
+
+// What the operations are about. Few names, so that they meet.
+var (
+	someLocals  = []string{"a", "b", "c", "d"}
+	someDomain  = rapid.SampledFrom([]string{"x.test", "y.test"})
+	someAccount = rapid.Custom(func(t *rapid.T) string {
+		return rapid.SampledFrom(someLocals).Draw(t, "local") + "@" + someDomain.Draw(t, "domain")
+	})
+	someTargets = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) string {
+		detail := rapid.SampledFrom([]string{"", "", "+tag"}).Draw(t, "detail")
+		return rapid.SampledFrom(someLocals).Draw(t, "local") + detail + "@" + someDomain.Draw(t, "domain")
+	}), 1, 3)
+	somePassword = rapid.SampledFrom([]string{"p", "q", "r"})
+)
+
 // TestModel runs random operations on a store and on the model, with restarts
 // that rebuild the index, and compares all that can be asked.
 func TestModel(t *testing.T) {
@@ -176,106 +197,109 @@ func TestModel(t *testing.T) {
 		}}
 		h.start()
 		defer h.stop()
-		m := newModel()
-		locals := []string{"a", "b", "c", "d"}
-		domain := rapid.SampledFrom([]string{"x.test", "y.test"})
-		local := rapid.SampledFrom(locals)
-		account := rapid.Custom(func(t *rapid.T) string { return local.Draw(t, "local") + "@" + domain.Draw(t, "domain") })
-		target := rapid.Custom(func(t *rapid.T) string {
-			return local.Draw(t, "local") + rapid.SampledFrom([]string{"", "", "+tag"}).Draw(t, "detail") + "@" + domain.Draw(t, "domain")
-		})
-		targets := rapid.SliceOfN(target, 1, 3)
-		password := rapid.SampledFrom([]string{"p", "q", "r"})
-		same := func(what string, got, want error) {
-			if !errors.Is(got, want) || (got == nil) != (want == nil) {
-				t.Fatalf("%s: %v, the model says %v", what, got, want)
-			}
-		}
-		known := func(a string) error {
-			if _, ok := m.passwords[a]; !ok {
-				return ErrNoSuchUser
-			}
-			return nil
-		}
-		t.Repeat(map[string]func(*rapid.T){
-			"add domain": func(t *rapid.T) {
-				d := domain.Draw(t, "domain")
-				var want error
-				if m.domains[d] {
-					want = ErrExists
-				}
-				m.domains[d] = true
-				same("add domain", h.AddDomain(ctx, message.Domain(d)), want)
-			},
-			"remove domain": func(t *rapid.T) {
-				d := domain.Draw(t, "domain")
-				same("remove domain", h.RemoveDomain(ctx, message.Domain(d)), m.removeDomain(d))
-			},
-			"add account": func(t *rapid.T) {
-				a, p := account.Draw(t, "account"), password.Draw(t, "password")
-				_, isAlias := m.aliases[a]
-				var want error
-				switch {
-				case !m.domains[a[2:]]:
-					want = ErrNoSuchDomain
-				case isAlias || known(a) == nil:
-					want = ErrExists
-				default:
-					m.passwords[a] = p
-				}
-				_, err := h.AddAccount(ctx, addr(a), p, Settings{})
-				same("add account", err, want)
-			},
-			"remove account": func(t *rapid.T) {
-				a := account.Draw(t, "account")
-				want := known(a)
-				delete(m.passwords, a)
-				delete(m.disabled, a)
-				same("remove account", h.RemoveAccount(ctx, addr(a)), want)
-			},
-			"password": func(t *rapid.T) {
-				a, p := account.Draw(t, "account"), password.Draw(t, "password")
-				want := known(a)
-				if want == nil {
-					m.passwords[a] = p
-				}
-				same("password", h.SetPassword(ctx, addr(a), p), want)
-			},
-			"disable": func(t *rapid.T) {
-				a, on := account.Draw(t, "account"), rapid.Bool().Draw(t, "on")
-				want := known(a)
-				if want == nil {
-					m.disabled[a] = on
-				}
-				same("disable", h.SetDisabled(ctx, addr(a), on), want)
-			},
-			"add alias": func(t *rapid.T) {
-				a, to := account.Draw(t, "alias"), targets.Draw(t, "targets")
-				same(fmt.Sprintf("alias %s to %v", a, to), h.AddAlias(ctx, addr(a), parseAll(to)...), m.addAlias(a, to, false))
-			},
-			"set catch-all": func(t *rapid.T) {
-				d, to := domain.Draw(t, "domain"), targets.Draw(t, "targets")
-				same(fmt.Sprintf("catch-all %s to %v", d, to), h.SetCatchAll(ctx, message.Domain(d), parseAll(to)...), m.addAlias("@"+d, to, true))
-			},
-			"remove alias": func(t *rapid.T) {
-				a := rapid.OneOf(account, rapid.Map(domain, func(d string) string { return "@" + d })).Draw(t, "alias")
-				var want error
-				if _, ok := m.aliases[a]; !ok {
-					want = ErrNoSuchAlias
-				}
-				delete(m.aliases, a)
-				same("remove alias", h.RemoveAlias(ctx, parse(a)), want)
-			},
-			"restart": func(t *rapid.T) { h.restart() },
-			"": func(t *rapid.T) {
-				compare(t, h, m, locals)
-			},
-		})
+		t.Repeat(rapid.StateMachineActions(&machine{h, newModel()}))
 	})
 }
 
+// Check is run after each operation.
+func (c *machine) Check(t *rapid.T) { compare(t, c.h, c.m) }
+
+func same(t *rapid.T, what string, got, want error) {
+	if !errors.Is(got, want) || (got == nil) != (want == nil) {
+		t.Fatalf("%s: %v, the model says %v", what, got, want)
+	}
+}
+
+// known is nil if the model has the account.
+func (c *machine) known(a string) error {
+	if _, ok := c.m.passwords[a]; !ok {
+		return ErrNoSuchUser
+	}
+	return nil
+}
+
+func (c *machine) AddDomain(t *rapid.T) {
+	d := someDomain.Draw(t, "domain")
+	var want error
+	if c.m.domains[d] {
+		want = ErrExists
+	}
+	c.m.domains[d] = true
+	same(t, "add domain", c.h.AddDomain(ctx, message.Domain(d)), want)
+}
+
+func (c *machine) RemoveDomain(t *rapid.T) {
+	d := someDomain.Draw(t, "domain")
+	same(t, "remove domain", c.h.RemoveDomain(ctx, message.Domain(d)), c.m.removeDomain(d))
+}
+
+func (c *machine) AddAccount(t *rapid.T) {
+	a, p := someAccount.Draw(t, "account"), somePassword.Draw(t, "password")
+	_, isAlias := c.m.aliases[a]
+	var want error
+	switch {
+	case !c.m.domains[a[2:]]:
+		want = ErrNoSuchDomain
+	case isAlias || c.known(a) == nil:
+		want = ErrExists
+	default:
+		c.m.passwords[a] = p
+	}
+	_, err := c.h.AddAccount(ctx, addr(a), p, Settings{})
+	same(t, "add account", err, want)
+}
+
+func (c *machine) RemoveAccount(t *rapid.T) {
+	a := someAccount.Draw(t, "account")
+	want := c.known(a)
+	delete(c.m.passwords, a)
+	delete(c.m.disabled, a)
+	same(t, "remove account", c.h.RemoveAccount(ctx, addr(a)), want)
+}
+
+func (c *machine) SetPassword(t *rapid.T) {
+	a, p := someAccount.Draw(t, "account"), somePassword.Draw(t, "password")
+	want := c.known(a)
+	if want == nil {
+		c.m.passwords[a] = p
+	}
+	same(t, "password", c.h.SetPassword(ctx, addr(a), p), want)
+}
+
+func (c *machine) SetDisabled(t *rapid.T) {
+	a, on := someAccount.Draw(t, "account"), rapid.Bool().Draw(t, "on")
+	want := c.known(a)
+	if want == nil {
+		c.m.disabled[a] = on
+	}
+	same(t, "disable", c.h.SetDisabled(ctx, addr(a), on), want)
+}
+
+func (c *machine) AddAlias(t *rapid.T) {
+	a, to := someAccount.Draw(t, "alias"), someTargets.Draw(t, "targets")
+	same(t, fmt.Sprintf("alias %s to %v", a, to), c.h.AddAlias(ctx, addr(a), parseAll(to)...), c.m.addAlias(a, to, false))
+}
+
+func (c *machine) SetCatchAll(t *rapid.T) {
+	d, to := someDomain.Draw(t, "domain"), someTargets.Draw(t, "targets")
+	same(t, fmt.Sprintf("catch-all %s to %v", d, to), c.h.SetCatchAll(ctx, message.Domain(d), parseAll(to)...), c.m.addAlias("@"+d, to, true))
+}
+
+func (c *machine) RemoveAlias(t *rapid.T) {
+	catchAll := rapid.Map(someDomain, func(d string) string { return "@" + d })
+	a := rapid.OneOf(someAccount, catchAll).Draw(t, "alias")
+	var want error
+	if _, ok := c.m.aliases[a]; !ok {
+		want = ErrNoSuchAlias
+	}
+	delete(c.m.aliases, a)
+	same(t, "remove alias", c.h.RemoveAlias(ctx, parse(a)), want)
+}
+
+func (c *machine) Restart(*rapid.T) { c.h.restart() }
+
 // compare asks the store all that the model knows.
-func compare(t *rapid.T, h *host, m *model, locals []string) {
+func compare(t *rapid.T, h *host, m *model) {
 	aliases, err := h.Aliases(ctx)
 	must(t, err)
 	var names []string
@@ -287,7 +311,7 @@ func compare(t *rapid.T, h *host, m *model, locals []string) {
 		t.Fatalf("aliases %v, the model says %v", names, want)
 	}
 	for _, d := range []string{"x.test", "y.test"} {
-		for _, l := range append(locals, "a+z", "nobody") {
+		for _, l := range append(someLocals, "a+z", "nobody") {
 			rcpt := l + "@" + d
 			got, err := h.Resolve(ctx, addr(rcpt))
 			want, wantErr := m.resolve(rcpt)
