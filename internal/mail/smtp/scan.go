@@ -79,6 +79,10 @@ func (d *Dialogue) scanBody(p []byte, lineMax int, dots bool) (emit []byte, n in
 			f = faultLine
 			d.scan = scanText
 		case scanLineStart:
+			n = d.wholeLines(p, n, lineMax, dots, &lines)
+			if n == len(p) {
+				continue
+			}
 			if dots && p[n] == '.' {
 				if n > start {
 					return p[start:n], n, false, d.checkBlock(p[start:n], lines, f)
@@ -96,6 +100,22 @@ func (d *Dialogue) scanBody(p []byte, lineMax int, dots bool) (emit []byte, n in
 		}
 	}
 	return p[start:n], n, false, d.checkBlock(p[start:n], lines, f)
+}
+
+// wholeLines is the fast way over lines that lie in p from beginning to end
+// and are as they should be. It stops at the first that is not so.
+func (d *Dialogue) wholeLines(p []byte, n, lineMax int, dots bool, lines *int) int {
+	count := 0
+	for n < len(p) && (!dots || p[n] != '.') {
+		i := bytes.IndexByte(p[n:], '\n')
+		if i < 1 || p[n+i-1] != '\r' || i >= lineMax {
+			break
+		}
+		n += i + 1
+		count++
+	}
+	*lines += count
+	return n
 }
 
 // scanLine goes from within a line at p[n] to its end or that of p. It counts

@@ -61,6 +61,8 @@ func scriptOptions(t *testing.T, d *sim.Dialogue) Options {
 			o.RecipientsMax = n
 		case "size":
 			o.SizeMax = int64(n)
+		case "rate":
+			o.Times.RateMin = int64(n)
 		case "text-line":
 			o.TextLineMax = n
 		default:

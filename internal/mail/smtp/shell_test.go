@@ -176,7 +176,7 @@ func (s *shell) auth(a Action) Event {
 func (s *shell) serve(c net.Conn, open EventKind) {
 	defer c.Close()
 	s.step(Event{Kind: open})
-	buf := make([]byte, 4096)
+	buf := make([]byte, 64<<10)
 	for {
 		if len(s.out) > 0 {
 			if _, err := c.Write(s.out); err != nil {
