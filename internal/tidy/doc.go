@@ -13,8 +13,9 @@
 // functions and files are short but for those in the ratchet list, log keys
 // are the constants of base/telemetry, each parser has a fuzz target, some
 // calls and kinds of declaration are banned, the links of the documents lead
-// somewhere, testdata is used, no file names a path of somebody's machine, the
-// table of limits is fresh, and every direct dependency has its decision.
+// somewhere, testdata is used, no file names a path of somebody's machine,
+// limits have reasons and their table is fresh, deviations from RFCs are on
+// the page of quirks, and every direct dependency has its decision.
 //
 // Rules see syntax, not types: they are quick, need no build, and work while
 // a package does not compile. What they cannot see they leave alone, so they

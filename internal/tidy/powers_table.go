@@ -9,6 +9,7 @@ func Grants() []Grant {
 		{"base/sys", "now", "it is the door to the clock"},
 		{"base/sys", "rand", "it is the door to randomness"},
 		{"mail/sasl", "rand", "the server's half of a SCRAM nonce must not be guessed"},
+		{"mail/smtp", "tls", "its client starts TLS on a connection that it was given"},
 		{"store/index", "sql", "it is the database"},
 		{"store/account", "sql", "a view of the index has tables there"},
 		{"store/mailbox", "sql", "a view of the index has tables there"},

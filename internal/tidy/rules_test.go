@@ -123,7 +123,8 @@ func applicable() map[string]func(*testing.T, *Tree, lists) []Finding {
 			}
 			return Paths(x)
 		},
-		"limits": func(t *testing.T, x *Tree, l lists) []Finding { return LimitReasons(x, Limits(x, nil)) },
+		"deviations": func(t *testing.T, x *Tree, l lists) []Finding { return Deviations(x) },
+		"limits":     func(t *testing.T, x *Tree, l lists) []Finding { return LimitReasons(x, Limits(x, nil)) },
 	}
 }
 

@@ -51,6 +51,7 @@ func TestTree(t *testing.T) {
 		{"links", func() []Finding { return Links(tree) }},
 		{"testdata", func() []Finding { return Testdata(tree) }},
 		{"paths", func() []Finding { return Paths(tree) }},
+		{"deviations", func() []Finding { return Deviations(tree) }},
 		{"limits", func() []Finding { return LimitReasons(tree, limits) }},
 	}
 	for _, r := range rules {
