@@ -59,13 +59,13 @@ func (p *addressParser) readWord(spaced bool) bool {
 	w := word{spaced: spaced}
 	n := 1
 	switch p.s[0] {
-	case '<', '>', '@', ',', ';', ':', ']':
+	case '<', '>', '@', ',', ';', ':':
 		return false
 	case '.':
 		w.text, w.dot = ".", true
 	case '"':
 		w.text, n = p.quoted()
-	case '[', ')': // not where they belong: part of a word
+	case '[', ']', ')': // not where they belong: part of a word
 		w.text = p.s[:1]
 	default:
 		if n = encodedWordLen(p.s); n == 0 {

@@ -59,7 +59,7 @@ func (p *addressParser) parse() {
 			p.angle()
 		case '@':
 			p.addrSpec()
-		default: // a stray > or ]
+		default: // a stray >
 		}
 	}
 	p.bare()
@@ -83,18 +83,22 @@ func (p *addressParser) add(a EnvelopeAddress) {
 // bare ends words that no special character followed: "To: joe". A comment
 // alone is nobody.
 func (p *addressParser) bare() {
-	if len(p.words) > 0 {
-		p.add(EnvelopeAddress{Name: cleanName(p.comment), Mailbox: phrase(p.words), Host: MissingHost})
+	if name := phrase(p.words); name != "" {
+		p.add(EnvelopeAddress{Name: cleanName(p.comment), Mailbox: name, Host: MissingHost})
 	}
-	p.comment = ""
+	p.words, p.comment = p.words[:0], ""
 }
 
 func (p *addressParser) startGroup() {
-	if p.inGroup || len(p.words) == 0 { // groups do not nest: the colon is part of a name
+	name := ""
+	if !p.inGroup {
+		name = phrase(p.words)
+	}
+	if name == "" { // groups do not nest: the colon is part of a name
 		p.words = append(p.words, word{text: ":"})
 		return
 	}
-	p.add(EnvelopeAddress{Mailbox: phrase(p.words)})
+	p.add(EnvelopeAddress{Mailbox: name})
 	p.inGroup = !p.full
 }
 
@@ -217,8 +221,8 @@ func (p *addressParser) angle() {
 	p.add(a.complete())
 }
 
-// maxRoute bounds a source route, in bytes: SMTP's own limit of a path is 256.
-const maxRoute = 1024
+// maxRoute bounds a source route, in bytes: a path of SMTP is at most 256.
+const maxRoute = 512
 
 // route reads an obsolete source route "@a,@b:" (RFC 5322 §4.4).
 func (p *addressParser) route() string {

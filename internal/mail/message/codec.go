@@ -34,13 +34,11 @@ const (
 )
 
 // codecWords are part of the format: append only with a new version.
-func codecWords() [32]string {
-	return [32]string{
-		"text", "plain", "html", "multipart", "mixed", "alternative", "related", "report",
-		"application", "octet-stream", "pdf", "image", "jpeg", "png", "message", "rfc822",
-		"charset", "utf-8", "UTF-8", "us-ascii", "iso-8859-1", "format", "flowed", "boundary",
-		"name", "filename", "7bit", "8bit", "base64", "quoted-printable", "attachment", "inline",
-	}
+var codecWords = [...]string{
+	"text", "plain", "html", "multipart", "mixed", "alternative", "related", "report",
+	"application", "octet-stream", "pdf", "image", "jpeg", "png", "message", "rfc822",
+	"charset", "utf-8", "UTF-8", "us-ascii", "iso-8859-1", "format", "flowed", "boundary",
+	"name", "filename", "7bit", "8bit", "base64", "quoted-printable", "attachment", "inline",
 }
 
 // Flags of a part: which fields follow.
@@ -67,7 +65,7 @@ const (
 // AppendBinary appends the compact form of m that DecodeMessage reads. A mail
 // with one part takes some 300 bytes, most of them the ENVELOPE's.
 func (m *Message) AppendBinary(dst []byte) []byte {
-	e := encoder{b: append(dst, codecVersion), fixed: codecWords()}
+	e := encoder{b: append(dst, codecVersion)}
 	e.uint(uint64(m.Size))
 	e.uint(uint64(len(m.Defects)))
 	for _, d := range m.Defects {
@@ -82,7 +80,6 @@ func (m *Message) AppendBinary(dst []byte) []byte {
 
 type encoder struct {
 	b     []byte
-	fixed [32]string
 	words [maxWords]string
 	n     int
 }
@@ -111,7 +108,7 @@ func (e *encoder) string(s string) {
 func (e *encoder) find(s string) int {
 	const longest = len("quoted-printable")
 	if len(s) <= longest {
-		for i, w := range e.fixed {
+		for i, w := range codecWords {
 			if w == s {
 				return i
 			}
@@ -119,7 +116,7 @@ func (e *encoder) find(s string) int {
 	}
 	for i, w := range e.words[:e.n] {
 		if w == s {
-			return len(e.fixed) + i
+			return len(codecWords) + i
 		}
 	}
 	return -1
@@ -236,11 +233,18 @@ func DecodeMessage(b []byte) (*Message, error) {
 	if len(b) == 0 || b[0] != codecVersion {
 		return nil, fmt.Errorf("%w: unknown version", ErrFormat)
 	}
-	d := decoderState{s: string(b[1:]), fixed: codecWords()}
-	m := &Message{Size: d.offset()}
+	// One allocation for what nearly every message has.
+	var whole struct {
+		message   Message
+		root      Part
+		addresses [4]EnvelopeAddress
+	}
+	d := decoderState{s: string(b[1:]), spare: whole.addresses[:]}
+	m := &whole.message
+	m.Size = d.offset()
 	m.Defects = d.defects(m.Size)
 	d.envelope(&m.Envelope)
-	m.Root = d.part(0, m.Size, maxDecodeDepth)
+	m.Root = d.part(&whole.root, 0, m.Size, maxDecodeDepth)
 	if d.err == nil && d.s != "" {
 		d.fail("bytes left over")
 	}

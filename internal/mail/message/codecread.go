@@ -10,9 +10,9 @@ import (
 type decoderState struct {
 	s     string // the rest
 	err   error
-	fixed [32]string
 	words [maxWords]string
 	n     int
+	spare []EnvelopeAddress // not yet used
 }
 
 func (d *decoderState) fail(what string) {
@@ -67,10 +67,10 @@ func (d *decoderState) string() string {
 		return ""
 	case v&1 == 1:
 		i := v / 2
-		if i < uint64(len(d.fixed)) {
-			return d.fixed[i]
+		if i < uint64(len(codecWords)) {
+			return codecWords[i]
 		}
-		if i -= uint64(len(d.fixed)); i < uint64(d.n) {
+		if i -= uint64(len(codecWords)); i < uint64(d.n) {
 			return d.words[i]
 		}
 		d.fail("word")
@@ -129,7 +129,12 @@ func (d *decoderState) addresses() []EnvelopeAddress {
 	if n == 0 {
 		return nil
 	}
-	list := make([]EnvelopeAddress, n)
+	var list []EnvelopeAddress
+	if n <= len(d.spare) {
+		list, d.spare = d.spare[:n:n], d.spare[n:]
+	} else {
+		list = make([]EnvelopeAddress, n)
+	}
 	for i := range list {
 		list[i] = EnvelopeAddress{Name: d.string(), Route: d.string(), Mailbox: d.string(), Host: d.string()}
 	}
@@ -148,13 +153,13 @@ func (d *decoderState) params() []Param {
 	return list
 }
 
-// part reads a part that lies in [from, to).
-func (d *decoderState) part(from, to int64, depth int) *Part {
+// part reads a part that lies in [from, to) into p.
+func (d *decoderState) part(p *Part, from, to int64, depth int) *Part {
 	flags := d.uint()
 	if flags >= partChildren<<1 || depth == 0 {
 		d.fail("part")
 	}
-	p := &Part{Type: "text", Subtype: "plain"}
+	p.Type, p.Subtype = "text", "plain"
 	p.HeaderStart = d.after(from, to)
 	p.BodyStart = d.after(p.HeaderStart, to)
 	p.End = d.after(p.BodyStart, to)
@@ -234,7 +239,7 @@ func (d *decoderState) partChildren(p *Part, flags uint64, depth int) {
 	p.Children = make([]*Part, n)
 	from := p.BodyStart
 	for i := range p.Children {
-		p.Children[i] = d.part(from, p.End, depth-1)
+		p.Children[i] = d.part(&Part{}, from, p.End, depth-1)
 		from = p.Children[i].End
 	}
 }

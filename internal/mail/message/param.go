@@ -160,13 +160,17 @@ func parseParams(s string) (params []Param, whole bool) {
 
 // cutValue returns the value at the start of s and what follows it.
 func cutValue(s, name string) (value, rest string) {
-	if trimmed := skipCFWS(s); strings.HasPrefix(trimmed, `"`) {
+	trimmed := skipCFWS(s)
+	if strings.HasPrefix(trimmed, `"`) {
 		return cutQuoted(trimmed)
 	}
-	s = strings.TrimLeft(s, " \t")
 	// A file name may hold parentheses although it is not quoted; elsewhere
 	// they are a comment: charset=us-ascii (Plain text).
 	file := strings.HasPrefix(name, "name") || strings.HasPrefix(name, "filename")
+	if file {
+		trimmed = strings.TrimLeft(s, " \t")
+	}
+	s = trimmed
 	end := len(s)
 	for i := 0; i < len(s); i++ {
 		if s[i] == ';' || s[i] == '(' && !file {
