@@ -1,0 +1,176 @@
+package intake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/breakwater-mail/breakwater/internal/base/sys"
+	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
+	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
+	"github.com/breakwater-mail/breakwater/internal/store/account"
+	"github.com/breakwater-mail/breakwater/internal/store/mailbox"
+)
+
+// accountsMax bounds the accounts that one message is filed for after aliases
+// are expanded: 1,000 recipients of ten people each, and as many as
+// store/mailbox files with one record.
+const accountsMax = 10_000
+
+// Options of an Intake. The zero value of each field has a default.
+type Options struct {
+	Hostname    string // in Received; "localhost" if empty
+	Submission  bool   // for our own users, who are told why mail for other hosts is refused
+	MessageSize int64  // octets; 50 MiB if 0
+	Clock       sys.Clock
+	Rand        io.Reader    // makes envelope ids; sys.Rand if nil
+	Log         *slog.Logger // nil: none
+}
+
+// Intake takes messages in. Its methods may be called concurrently.
+type Intake struct {
+	o         Options
+	accounts  *account.Store
+	mailboxes *mailbox.Store
+}
+
+// New returns an Intake that files into mailboxes for the people of accounts.
+func New(o Options, accounts *account.Store, mailboxes *mailbox.Store) *Intake {
+	if o.Hostname == "" {
+		o.Hostname = "localhost"
+	}
+	if o.MessageSize == 0 {
+		o.MessageSize = 50 << 20
+	}
+	if o.Clock == nil {
+		o.Clock = sys.RealClock()
+	}
+	if o.Rand == nil {
+		o.Rand = sys.Rand()
+	}
+	o.Log = telemetry.Logger(o.Log, "intake")
+	return &Intake{o: o, accounts: accounts, mailboxes: mailboxes}
+}
+
+// Sender says whether who has logged in may send as e.From: its own address,
+// with or without a detail, or an alias that leads to it. Without a login
+// there is nothing to say.
+func (i *Intake) Sender(ctx context.Context, e *smtp.Envelope) error {
+	if e.Account == 0 || e.From.IsZero() {
+		return nil
+	}
+	rs, err := i.accounts.Resolve(ctx, e.From)
+	for _, r := range rs {
+		if uint64(r.Account) == e.Account {
+			return nil
+		}
+	}
+	if err != nil && !isVerdict(err) {
+		return fmt.Errorf("resolve sender: %w", err)
+	}
+	return &smtp.Reply{Code: 553, Enhanced: "5.7.1", Text: fmt.Sprintf("%s is not an address of %s", e.From, e.User)}
+}
+
+// Recipient says whether mail may be sent to to: nil, or the *smtp.Reply that
+// refuses it, or a fault.
+func (i *Intake) Recipient(ctx context.Context, _, to message.Address) error {
+	rs, err := i.accounts.Resolve(ctx, to)
+	if err != nil {
+		return i.refusal(to, err)
+	}
+	for _, r := range rs {
+		room, err := i.hasRoom(ctx, r.Account)
+		if err != nil {
+			return err
+		}
+		if room {
+			return nil
+		}
+	}
+	return &smtp.Reply{Code: 452, Enhanced: "4.2.2", Text: "The recipient's mailbox is full, try again later"}
+}
+
+// hasRoom tells whether an account is within its quota.
+func (i *Intake) hasRoom(ctx context.Context, id account.ID) (bool, error) {
+	a, err := i.accounts.ByID(ctx, id)
+	if err != nil {
+		return false, fmt.Errorf("look up recipient: %w", err)
+	}
+	if a.QuotaBytes == 0 {
+		return true, nil
+	}
+	used, _, err := i.mailboxes.Usage(ctx, id)
+	if err != nil {
+		return false, fmt.Errorf("usage of recipient: %w", err)
+	}
+	return used < a.QuotaBytes, nil
+}
+
+// isVerdict tells an answer of Resolve from a fault behind it.
+func isVerdict(err error) bool {
+	for _, v := range []error{account.ErrNotLocal, account.ErrNoSuchUser, account.ErrDisabled, account.ErrAliasLoop, account.ErrTooManyTargets} {
+		if errors.Is(err, v) {
+			return true
+		}
+	}
+	return false
+}
+
+// refusal makes the answer to RCPT TO of what Resolve said.
+func (i *Intake) refusal(to message.Address, err error) error {
+	switch {
+	case errors.Is(err, account.ErrNotLocal) && i.o.Submission:
+		return &smtp.Reply{Code: 550, Enhanced: "5.7.1", Text: "This host does not send mail to other hosts yet, and " + string(to.Domain) + " is not one of its domains"}
+	case errors.Is(err, account.ErrNotLocal):
+		return &smtp.Reply{Code: 550, Enhanced: "5.7.1", Text: "Relaying denied: " + string(to.Domain) + " is not one of our domains"}
+	case errors.Is(err, account.ErrNoSuchUser):
+		return &smtp.Reply{Code: 550, Enhanced: "5.1.1", Text: "No such user here: " + to.String()}
+	case errors.Is(err, account.ErrDisabled):
+		return &smtp.Reply{Code: 550, Enhanced: "5.2.1", Text: "This mailbox is disabled: " + to.String()}
+	case errors.Is(err, account.ErrAliasLoop), errors.Is(err, account.ErrTooManyTargets):
+		return &smtp.Reply{Code: 550, Enhanced: "5.4.6", Text: "The alias " + to.String() + " cannot be expanded; tell its postmaster"}
+	default:
+		return fmt.Errorf("resolve recipient: %w", err)
+	}
+}
+
+// changed answers for a recipient that was accepted and is refused now: when
+// others were accepted beside it, they shall not be refused for good with it.
+func (i *Intake) changed(e *smtp.Envelope, to message.Address, err error) error {
+	if len(e.Recipients) == 1 || !isVerdict(err) {
+		return i.refusal(to, err)
+	}
+	return &smtp.Reply{Code: 451, Enhanced: "4.2.0", Text: "A recipient has changed just now, try again: " + to.String()}
+}
+
+// target is an account that a message is for.
+type target struct {
+	account.Recipient
+	rcpt message.Address // as named in RCPT TO, the first one that led here
+}
+
+// targets expands the recipients of an envelope, each account once (I2).
+func (i *Intake) targets(ctx context.Context, e *smtp.Envelope) ([]target, error) {
+	ts := make([]target, 0, len(e.Recipients))
+	seen := make(map[account.ID]bool, len(e.Recipients))
+	for _, r := range e.Recipients {
+		rs, err := i.accounts.Resolve(ctx, r.To)
+		if err != nil {
+			return nil, i.changed(e, r.To, err)
+		}
+		for _, a := range rs {
+			if seen[a.Account] {
+				continue
+			}
+			seen[a.Account] = true
+			if len(ts) == accountsMax {
+				return nil, &smtp.Reply{Code: 452, Enhanced: "4.5.3", Text: "Too many recipients behind these aliases"}
+			}
+			ts = append(ts, target{a, r.To})
+		}
+	}
+	return ts, nil
+}
