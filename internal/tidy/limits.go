@@ -85,6 +85,9 @@ func (t *Tree) reason(gen *ast.GenDecl, v *ast.ValueSpec) string {
 		above = s
 	}
 	text := strings.Join(strings.Fields(doc.Text()), " ")
+	if about, _, _ := strings.Cut(text, " "); declares(gen, about) && !strings.Contains(text, v.Names[0].Name) {
+		return "" // the comment of another
+	}
 	for i := range len(text) - 1 {
 		// A sentence ends at a period before a capital; "§4.5" and "e.g." do not.
 		if text[i] == '.' && text[i+1] == ' ' && i+2 < len(text) && text[i+2] >= 'A' && text[i+2] <= 'Z' {
@@ -92,6 +95,18 @@ func (t *Tree) reason(gen *ast.GenDecl, v *ast.ValueSpec) string {
 		}
 	}
 	return strings.TrimSuffix(text, ".")
+}
+
+// declares tells whether a declaration has a constant of that name.
+func declares(gen *ast.GenDecl, name string) bool {
+	for _, s := range gen.Specs {
+		for _, n := range s.(*ast.ValueSpec).Names {
+			if n.Name == strings.TrimRight(name, ",:") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 const (
