@@ -75,12 +75,13 @@ func (s *session) fetch(ctx context.Context, v command.Fetch) answer {
 		s.log.Warn("messages are not marked as seen", telemetry.Cmd, v.Name(), telemetry.Err, err)
 	}
 	switch {
-	case f.summaries:
-		err = f.writeWithSummaries(ctx, spans, entries)
+	case f.summaries && length(spans) > fetchBatch:
+		err = f.writeAhead(ctx, spans, entries)
+	case f.summaries || f.bodies:
+		err = f.batches(ctx, spans, entries, func(rows []fetchRow) error { return f.writeRows(ctx, rows) })
 	default:
 		f.missing, err = s.box.each(spans, entries, func(seq uint32, e *mailbox.Entry) error {
-			row := fetchRow{seq: seq, entry: *e}
-			return f.write(ctx, &row)
+			return f.write(&fetchRow{seq: seq, entry: *e})
 		})
 	}
 	if v.ChangedSince > 0 {
@@ -213,18 +214,15 @@ func (f *fetcher) markSeen(ctx context.Context, spans []span, entries []mailbox.
 	return nil
 }
 
-// writeWithSummaries writes the rows while the next summaries are read.
-func (f *fetcher) writeWithSummaries(ctx context.Context, spans []span, entries []mailbox.Entry) error {
-	if length(spans) <= fetchBatch {
-		return f.summarise(ctx, spans, entries, func(rows []fetchRow) error { return f.writeRows(ctx, rows) })
-	}
+// writeAhead writes the rows while the next summaries are read.
+func (f *fetcher) writeAhead(ctx context.Context, spans []span, entries []mailbox.Entry) error {
 	rctx, cancel := context.WithCancel(ctx)
 	batches := make(chan []fetchRow, 1)
 	failed := make(chan error, 1)
 	go func() {
 		defer close(batches)
 		failed <- guard(func() error {
-			return f.summarise(rctx, spans, entries, func(rows []fetchRow) error {
+			return f.batches(rctx, spans, entries, func(rows []fetchRow) error {
 				select {
 				case batches <- slices.Clone(rows):
 					return nil
@@ -260,17 +258,19 @@ func guard(fn func() error) (err error) {
 	return fn()
 }
 
-// summarise reads the summaries of the messages at spans in batches. The rows
-// are lent to fn.
-func (f *fetcher) summarise(ctx context.Context, spans []span, entries []mailbox.Entry, fn func([]fetchRow) error) error {
+// batches gives the messages at spans to fn in batches, with their summaries
+// if they are needed. The rows are lent to fn.
+func (f *fetcher) batches(ctx context.Context, spans []span, entries []mailbox.Entry, fn func([]fetchRow) error) error {
 	rows := make([]fetchRow, 0, fetchBatch)
 	uids := make([]mailbox.UID, 0, fetchBatch)
 	batch := func() error {
 		if len(rows) == 0 {
 			return nil
 		}
-		if err := f.s.summaries(ctx, rows, uids); err != nil {
-			return err
+		if f.summaries {
+			if err := f.s.summaries(ctx, rows, uids); err != nil {
+				return err
+			}
 		}
 		err := fn(rows)
 		rows, uids = rows[:0], uids[:0]
@@ -313,18 +313,55 @@ func (s *session) summaries(ctx context.Context, rows []fetchRow, uids []mailbox
 }
 
 func (f *fetcher) writeRows(ctx context.Context, rows []fetchRow) error {
+	if f.summaries {
+		rows = f.withSummary(rows)
+	}
+	if f.bodies {
+		return f.s.openAll(ctx, rows, func(row *fetchRow, body *journal.Body, err error) error {
+			return f.writeBody(row, body, err)
+		})
+	}
 	for i := range rows {
-		switch {
-		case rows[i].broken:
-			f.damaged = append(f.damaged, rows[i].entry.UID)
-			continue
-		case rows[i].summary == nil:
-			f.missing++
-			continue
-		}
-		if err := f.write(ctx, &rows[i]); err != nil {
+		if err := f.write(&rows[i]); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// withSummary keeps the rows that have a summary and counts the others.
+func (f *fetcher) withSummary(rows []fetchRow) []fetchRow {
+	kept := rows[:0]
+	for _, row := range rows {
+		switch {
+		case row.broken:
+			f.damaged = append(f.damaged, row.entry.UID)
+		case row.summary == nil:
+			f.missing++
+		default:
+			kept = append(kept, row)
+		}
+	}
+	return kept
+}
+
+// openAll opens the bodies of rows one after the other; fn has each, or why it
+// cannot be had, for the time of its call.
+func (s *session) openAll(ctx context.Context, rows []fetchRow, fn func(*fetchRow, *journal.Body, error) error) error {
+	octx, cancel := context.WithTimeout(ctx, commandWait)
+	defer cancel()
+	lsns := make([]journal.LSN, len(rows))
+	for i := range rows {
+		lsns[i] = rows[i].entry.Message
+	}
+	err := s.srv.boxes.OpenMessages(octx, lsns, func(i int, body *journal.Body, err error) error {
+		if err == nil {
+			defer body.Close()
+		}
+		return fn(&rows[i], body, err)
+	})
+	if err != nil {
+		return fmt.Errorf("open messages: %w", err)
 	}
 	return nil
 }
@@ -352,19 +389,23 @@ func (f *fetcher) answer(v command.Fetch, err error) answer {
 	return ok(v.Name() + " completed")
 }
 
-// write writes one row. A damaged message is noted and left out; other
-// errors end the command.
-func (f *fetcher) write(ctx context.Context, row *fetchRow) error {
-	if err := f.s.link.err; err != nil {
-		return err
-	}
-	if !f.bodies {
-		return f.s.link.put(f.appendRow(f.s.link.buf(), row))
-	}
-	if f.s.wake.stopping() {
+// write writes one row without bodies.
+func (f *fetcher) write(row *fetchRow) error {
+	return f.s.link.put(f.appendRow(f.s.link.buf(), row))
+}
+
+// writeBody writes one row with bodies; err is why its message could not be
+// opened. A damaged message is noted and left out; other errors end the
+// command.
+func (f *fetcher) writeBody(row *fetchRow, body *journal.Body, err error) error {
+	switch {
+	case f.s.link.err != nil:
+		return f.s.link.err
+	case f.s.wake.stopping():
 		return errStopping
+	case err == nil:
+		err = f.writeBodies(row, body)
 	}
-	err := f.writeBodies(ctx, row)
 	var damage *journal.DamageError
 	switch {
 	case errors.As(err, &damage):

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -27,11 +28,18 @@ func foldString(v string) string {
 // folder looks for strings in streams without regard to case. It is scratch
 // memory for one goroutine.
 type folder struct {
-	raw  [32 << 10]byte
-	text []byte // folded, not yet thrown away
+	raw   [32 << 10]byte
+	text  []byte // folded, not yet thrown away
+	lower [utf8.RuneSelf]byte
 }
 
-func newFolder() *folder { return &folder{} }
+func newFolder() *folder {
+	f := &folder{}
+	for c := range f.lower {
+		f.lower[c] = byte(foldRune(rune(c)))
+	}
+	return f
+}
 
 // has says whether a stream of UTF-8 holds needle, which is folded.
 func (f *folder) has(r io.Reader, needle string) (bool, error) {
@@ -63,13 +71,8 @@ func (f *folder) has(r io.Reader, needle string) (bool, error) {
 func (f *folder) fold(b []byte, last bool) int {
 	i := 0
 	for i < len(b) {
-		c := b[i]
-		if c < utf8.RuneSelf {
-			if 'A' <= c && c <= 'Z' {
-				c += 'a' - 'A'
-			}
-			f.text = append(f.text, c)
-			i++
+		if b[i] < utf8.RuneSelf {
+			i += f.foldASCII(b[i:])
 			continue
 		}
 		if !last && !utf8.FullRune(b[i:]) {
@@ -80,6 +83,22 @@ func (f *folder) fold(b []byte, last bool) int {
 		i += n
 	}
 	return i
+}
+
+// foldASCII folds the ASCII at the start of b and says how much that was.
+func (f *folder) foldASCII(b []byte) int {
+	at := len(f.text)
+	f.text = slices.Grow(f.text, len(b))
+	out := f.text[at : at+len(b)]
+	for i, c := range b {
+		if c >= utf8.RuneSelf {
+			f.text = f.text[:at+i]
+			return i
+		}
+		out[i] = f.lower[c]
+	}
+	f.text = f.text[:at+len(b)]
+	return len(b)
 }
 
 // headerHas says whether the message's header has a field of that name whose
@@ -130,6 +149,11 @@ func (f *folder) partHas(c *candidate, p *message.Part, needle string, headers b
 	}
 	if p.Type != "text" || len(p.Children) > 0 {
 		return false, nil
+	}
+	switch p.Charset() {
+	case "", "us-ascii", "utf-8":
+		// fold takes what is not UTF-8 as it comes, without a converter.
+		return f.has(p.Decode(c.body), needle)
 	}
 	return f.has(p.Text(c.body), needle)
 }

@@ -270,24 +270,26 @@ func (s *session) scan(ctx context.Context, q *query, rows []fetchRow) ([]hit, e
 	for w := range scanners {
 		go func() {
 			err := guard(func() error {
-				buf := newFolder()
+				mine := make([]fetchRow, 0, len(rows)/scanners+1)
 				for i := w; i < len(rows); i += scanners {
-					if err := sctx.Err(); err != nil {
-						return err
+					mine = append(mine, rows[i])
+				}
+				buf, at := newFolder(), w
+				return s.openAll(sctx, mine, func(row *fetchRow, body *journal.Body, err error) error {
+					if cerr := sctx.Err(); cerr != nil {
+						return cerr
 					}
-					yes, err := s.scanOne(sctx, q, &rows[i], buf)
+					if err == nil {
+						found[at], err = scanOne(q, row, body, buf)
+					}
 					var damage *journal.DamageError
 					if errors.As(err, &damage) {
-						s.log.Error("message is damaged", telemetry.Msg, uint64(rows[i].entry.UID), telemetry.Err, err)
-						damaged[i] = true
-						continue
+						s.log.Error("message is damaged", telemetry.Msg, uint64(row.entry.UID), telemetry.Err, err)
+						damaged[at], err = true, nil
 					}
-					if err != nil {
-						return err
-					}
-					found[i] = yes
-				}
-				return nil
+					at += scanners
+					return err
+				})
 			})
 			if err != nil {
 				cancel()
@@ -317,14 +319,8 @@ func (s *session) scan(ctx context.Context, q *query, rows []fetchRow) ([]hit, e
 	return hits, nil
 }
 
-func (s *session) scanOne(ctx context.Context, q *query, row *fetchRow, buf *folder) (bool, error) {
-	octx, cancel := context.WithTimeout(ctx, commandWait)
-	defer cancel()
-	body, err := s.srv.boxes.OpenMessage(octx, row.entry.Message)
-	if err != nil {
-		return false, fmt.Errorf("open message: %w", err)
-	}
-	defer body.Close()
+// scanOne evaluates a query over a message with its body.
+func scanOne(q *query, row *fetchRow, body *journal.Body, buf *folder) (bool, error) {
 	c := candidate{seq: row.seq, entry: &row.entry, summary: row.summary, body: body, fold: buf}
 	found := q.eval(&c) == yes
 	return found, c.err

@@ -1,7 +1,6 @@
 package imap
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -36,14 +35,7 @@ type content struct {
 
 // writeBodies writes a row with bodies. Nothing of it is written before it is
 // certain that all of it can be: the octets are verified first.
-func (f *fetcher) writeBodies(ctx context.Context, row *fetchRow) error {
-	octx, cancel := context.WithTimeout(ctx, commandWait)
-	defer cancel()
-	body, err := f.s.srv.boxes.OpenMessage(octx, row.entry.Message)
-	if err != nil {
-		return fmt.Errorf("open message: %w", err)
-	}
-	defer body.Close()
+func (f *fetcher) writeBodies(row *fetchRow, body *journal.Body) error {
 	f.contents, f.header = f.contents[:0], f.header[:0]
 	for i := range f.items {
 		c, err := f.content(body, row, f.items[i].FetchItem)

@@ -15,8 +15,9 @@ func AppendAString(dst []byte, v string) []byte {
 	if isAString(v) {
 		return append(dst, v...)
 	}
-	if quotable(v, true) {
-		return appendQuoted(dst, v)
+	dst, quoted := tryQuoted(dst, v, true)
+	if quoted {
+		return dst
 	}
 	dst = append(dst, '{')
 	dst = strconv.AppendInt(dst, int64(len(v)), 10)
@@ -37,35 +38,58 @@ func isAString(v string) bool {
 	return len(v) != 3 || v[0]|0x20 != 'n' || v[1]|0x20 != 'i' || v[2]|0x20 != 'l'
 }
 
-// quotable says whether v may stand between quotes; eight allows UTF-8.
-func quotable(v string, eight bool) bool {
-	if len(v) > quotedMax {
-		return false
+// What a byte does to a quoted string.
+const (
+	quoteEscape = 1 << iota // needs a backslash
+	quoteEight              // is not ASCII
+	quoteNever              // may not be there
+)
+
+func quoteClass(c byte) uint8 {
+	switch {
+	case c >= 0x80:
+		return quoteEight
+	case c == '"' || c == '\\':
+		return quoteEscape
+	case c == 0 || c == '\r' || c == '\n':
+		return quoteNever
 	}
-	ascii := true
-	for i := range len(v) {
-		switch c := v[i]; {
-		case c == 0 || c == '\r' || c == '\n':
-			return false
-		case c >= 0x80:
-			ascii = false
-		}
-	}
-	return ascii || eight && utf8.ValidString(v)
+	return 0
 }
 
-func appendQuoted(dst []byte, v string) []byte {
+// quoteClasses is the union of the classes of v's bytes.
+func quoteClasses(v string) uint8 {
+	var all uint8
+	for i := range len(v) {
+		if c := v[i]; c < 0x20 || c == '"' || c == '\\' || c >= 0x80 {
+			all |= quoteClass(c)
+		}
+	}
+	return all
+}
+
+// tryQuoted prints v between quotes if it may stand there; eight allows UTF-8.
+func tryQuoted(dst []byte, v string, eight bool) ([]byte, bool) {
+	if len(v) > quotedMax {
+		return dst, false
+	}
+	class := quoteClasses(v)
+	if class&quoteNever != 0 || class&quoteEight != 0 && !(eight && utf8.ValidString(v)) {
+		return dst, false
+	}
 	dst = append(dst, '"')
 	start := 0
-	for i := range len(v) {
-		if v[i] == '"' || v[i] == '\\' {
-			dst = append(dst, v[start:i]...)
-			dst = append(dst, '\\')
-			start = i
+	if class&quoteEscape != 0 {
+		for i := range len(v) {
+			if v[i] == '"' || v[i] == '\\' {
+				dst = append(dst, v[start:i]...)
+				dst = append(dst, '\\')
+				start = i
+			}
 		}
 	}
 	dst = append(dst, v[start:]...)
-	return append(dst, '"')
+	return append(dst, '"'), true
 }
 
 // AppendString prints v for a response, quoted where it may be, else as a
@@ -73,8 +97,9 @@ func appendQuoted(dst []byte, v string) []byte {
 // v with 8-bit bytes becomes a literal. NUL, which no response may hold,
 // becomes a space.
 func AppendString(dst []byte, v string, eight bool) []byte {
-	if quotable(v, eight) {
-		return appendQuoted(dst, v)
+	dst, quoted := tryQuoted(dst, v, eight)
+	if quoted {
+		return dst
 	}
 	dst = append(dst, '{')
 	dst = strconv.AppendInt(dst, int64(len(v)), 10)
