@@ -114,7 +114,7 @@ func TestDeliver_Refusals(t *testing.T) {
 		{"submission without AUTH", "530 5.7.0", []string{"--server", b.Submission, "--tls", "--to", b.User(0)}},
 		{"wrong password", "535 5.7.8", []string{"--server", b.Submission, "--tls", "--to", b.User(0),
 			"--auth", "PLAIN", "--auth-user", b.User(0), "--auth-password", "wrong"}},
-		{"AUTH offered without TLS", "", []string{"--server", b.Submission, "--to", b.User(0),
+		{"AUTH without TLS", "Host did not advertise authentication", []string{"--server", b.Submission, "--to", b.User(0),
 			"--auth", "PLAIN", "--auth-user", b.User(0), "--auth-password", b.Password}},
 	}
 	for _, tt := range tests {

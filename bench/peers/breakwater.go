@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/breakwater-mail/breakwater/bench/proc"
 )
@@ -102,12 +104,42 @@ func (b *Breakwater) Start(ctx context.Context) error {
 	if err := b.StartOnly(); err != nil {
 		return err
 	}
-	for _, addr := range []string{b.SMTP, b.IMAPS} {
-		if err := waitPort(ctx, addr, b.children[0]); err != nil {
-			return fmt.Errorf("%w; its log ends:\n%s", err, b.LogTail())
+	return b.WaitReady(ctx)
+}
+
+// WaitReady waits until a started host is healthy. An open port alone says
+// little: the kernel accepts connections while the store is still being opened.
+func (b *Breakwater) WaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, readyWait)
+	defer cancel()
+	for {
+		if b.healthy(ctx) {
+			return nil
+		}
+		if !b.Running() {
+			return fmt.Errorf("breakwater ended before it was ready; its log ends:\n%s", b.LogTail())
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("breakwater is not ready: %w; its log ends:\n%s", ctx.Err(), b.LogTail())
+		case <-time.After(pollEvery):
 		}
 	}
-	return nil
+}
+
+// healthy asks the host for its health.
+func (b *Breakwater) healthy(ctx context.Context) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.Metrics+"/health", nil)
+	if err != nil {
+		return false
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // StartOnly starts the host and waits for nothing.
