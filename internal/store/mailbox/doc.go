@@ -1,0 +1,2 @@
+// Package mailbox keeps mailboxes and messages as a view of the journal.
+package mailbox
