@@ -1,0 +1,22 @@
+// Package admin carries operators' requests to the store: from the command
+// line to a running host over a socket in its data directory, or straight to
+// the store when no host is running.
+//
+// It stands apart because the same request must mean the same in both cases.
+// A request is a value; Executor is the one place that acts on it; Server and
+// Client only move requests and answers. The command line asks Client first
+// and opens the store itself when nobody listens.
+//
+// It stands above the stores (store/account, store/mailbox) and below host
+// and cmd/breakwater.
+//
+// Security: the socket is DIR/admin.sock with mode 0600, so whoever may read
+// the mail store may administer it, and nobody else. Passwords travel in the
+// body of a request, are never logged and never returned, but for one that
+// the host made up on request.
+//
+// Concurrency: Executor and Client may be used concurrently. The server
+// answers each connection in a goroutine of its own, with a deadline.
+//
+// Limits: a request is at most 1 MiB, an answer takes at most 60 s.
+package admin

@@ -1,0 +1,66 @@
+package admin
+
+import "time"
+
+// Op is what a request asks for.
+type Op string
+
+// The requests.
+const (
+	DomainAdd       Op = "domain add"
+	DomainRemove    Op = "domain remove"
+	DomainList      Op = "domain list"
+	AccountAdd      Op = "account add"
+	AccountRemove   Op = "account remove"
+	AccountList     Op = "account list"
+	AccountPassword Op = "account password"
+	AccountLimits   Op = "account limits"
+	AccountDisable  Op = "account disable"
+	AccountEnable   Op = "account enable"
+	AliasAdd        Op = "alias add"
+	AliasRemove     Op = "alias remove"
+	AliasList       Op = "alias list"
+)
+
+// Request is one request. Fields that its Op does not use are empty.
+type Request struct {
+	Op       Op       `json:"op"`
+	Domain   string   `json:"domain,omitempty"`
+	Address  string   `json:"address,omitempty"` // of an account or alias; "@example.org" is the domain's catch-all
+	Targets  []string `json:"targets,omitempty"` // of an alias
+	Password string   `json:"password,omitempty"`
+	Admin    bool     `json:"admin,omitempty"`
+	Quota    *int64   `json:"quota,omitempty"` // bytes; 0 is none
+}
+
+// Answer is what a request came to. Error is empty when it succeeded.
+type Answer struct {
+	Error    string    `json:"error,omitempty"`
+	Domains  []Domain  `json:"domains,omitempty"`
+	Accounts []Account `json:"accounts,omitempty"`
+	Aliases  []Alias   `json:"aliases,omitempty"`
+}
+
+// Domain is a row of "domain list".
+type Domain struct {
+	Name     string `json:"name"`
+	Accounts int    `json:"accounts"`
+	CatchAll string `json:"catch_all,omitempty"`
+}
+
+// Account is a row of "account list".
+type Account struct {
+	Address  string    `json:"address"`
+	Admin    bool      `json:"admin"`
+	Disabled bool      `json:"disabled"`
+	Messages int64     `json:"messages"`
+	Bytes    int64     `json:"bytes"`
+	Quota    int64     `json:"quota"` // bytes; 0 is none
+	Created  time.Time `json:"created"`
+}
+
+// Alias is a row of "alias list".
+type Alias struct {
+	Address string   `json:"address"`
+	Targets []string `json:"targets"`
+}
