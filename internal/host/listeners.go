@@ -1,0 +1,161 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/breakwater-mail/breakwater/internal/access/imap"
+	"github.com/breakwater-mail/breakwater/internal/access/pop3"
+	"github.com/breakwater-mail/breakwater/internal/edge/listen"
+	"github.com/breakwater-mail/breakwater/internal/edge/session"
+	"github.com/breakwater-mail/breakwater/internal/ops/certs"
+	"github.com/breakwater-mail/breakwater/internal/spool/intake"
+)
+
+// Listener is one bound address.
+type Listener struct {
+	Service string // the key in [listen]
+	Addr    string // with the real port where 0 was asked for
+}
+
+// Bound lists the bound addresses in the order of [listen].
+type Bound []Listener
+
+// Addr returns the first address of a service, "" when it is off.
+func (b Bound) Addr(service string) string {
+	for _, l := range b {
+		if l.Service == service {
+			return l.Addr
+		}
+	}
+	return ""
+}
+
+// listeners are the bound sockets, not served yet.
+type listeners struct {
+	mail    []boundListener
+	metrics []net.Listener
+	bound   Bound
+}
+
+type boundListener struct {
+	service string
+	*listen.Listener
+}
+
+// bind binds every address of the configuration or none.
+func bind(c Config, cert *certs.Store, reg prometheus.Registerer, log *slog.Logger) (_ *listeners, err error) {
+	var ls listeners
+	defer func() {
+		if err != nil {
+			ls.close()
+		}
+	}()
+	proxyFrom, err := c.proxyFrom()
+	if err != nil {
+		return nil, err
+	}
+	metrics := listen.NewMetrics(reg)
+	for _, s := range c.Listen.all() {
+		for _, addr := range s.addrs {
+			if s.name == "metrics" {
+				l, err := net.Listen("tcp", addr)
+				if err != nil {
+					return nil, fmt.Errorf("listen.%s: %w", s.name, err)
+				}
+				ls.metrics = append(ls.metrics, l)
+				ls.bound = append(ls.bound, Listener{s.name, l.Addr().String()})
+				continue
+			}
+			l, err := listen.Listen(listen.Options{
+				Addr: addr, TLS: cert.TLS(),
+				Implicit:  s.name == "submissions" || s.name == "imaps" || s.name == "pop3s",
+				ProxyFrom: proxyFrom,
+				MaxConns:  c.Listen.MaxConns, MaxPerNetwork: c.Listen.MaxPerNetwork,
+				Log: log, Metrics: metrics,
+			})
+			if err != nil {
+				return nil, fmt.Errorf("listen.%s: %w", s.name, err)
+			}
+			ls.mail = append(ls.mail, boundListener{s.name, l})
+			ls.bound = append(ls.bound, Listener{s.name, l.Addr().String()})
+		}
+	}
+	return &ls, nil
+}
+
+// close gives the sockets back; for a start that came to nothing.
+func (ls *listeners) close() {
+	for _, l := range ls.mail {
+		_ = l.Close() // nothing was accepted from it
+	}
+	for _, l := range ls.metrics {
+		_ = l.Close()
+	}
+}
+
+// serveConn holds one connection.
+type serveConn func(context.Context, *listen.Conn)
+
+// services builds what answers on each listener.
+func services(c Config, s *Store, reg prometheus.Registerer, log *slog.Logger) map[string]serveConn {
+	smtpServer := func(kind session.Kind) serveConn {
+		room := mailroom{intake.New(intake.Options{
+			Hostname: c.Hostname, Submission: kind == session.Submission,
+			MessageSize: int64(c.SMTP.MessageSize), Log: log,
+		}, s.Accounts, s.Mailboxes)}
+		return session.New(session.Options{
+			Hostname: c.Hostname, Kind: kind,
+			MessageSize: int64(c.SMTP.MessageSize), MaxRecipients: c.SMTP.MaxRecipients,
+			Log: log, Metrics: session.NewMetrics(reg, kind.String()),
+		}, room, s.Accounts).ServeConn
+	}
+	im := imap.New(imap.Options{
+		Hostname: c.Hostname, SessionsPerUser: c.IMAP.MaxPerUser,
+		AppendLimit: int64(c.SMTP.MessageSize), Log: log, Metrics: imap.NewMetrics(reg),
+	}, s.Accounts, s.Mailboxes)
+	pop := pop3.New(pop3.Options{
+		Hostname: c.Hostname, Log: log, Metrics: pop3.NewMetrics(reg),
+	}, s.Accounts, s.Mailboxes)
+	imapConn := func(ctx context.Context, c *listen.Conn) { im.ServeConn(ctx, c) }
+	popConn := func(ctx context.Context, c *listen.Conn) { pop.ServeConn(ctx, c) }
+	submission := smtpServer(session.Submission)
+	return map[string]serveConn{
+		"smtp": smtpServer(session.MX), "submission": submission, "submissions": submission,
+		"imap": imapConn, "imaps": imapConn, "pop3": popConn, "pop3s": popConn,
+	}
+}
+
+// mailroom is an intake as sessions see it: the two packages do not know each
+// other, so that the type of a body has to be said here.
+type mailroom struct{ *intake.Intake }
+
+// Begin implements session.Mailroom.
+func (m mailroom) Begin(ctx context.Context, e session.Envelope) (session.Body, error) {
+	b, err := m.Intake.Begin(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// serveHTTP answers on a metrics listener until ctx is done.
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
+	srv := &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+	stop := context.AfterFunc(ctx, func() { srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve metrics: %w", err)
+	}
+	return nil
+}

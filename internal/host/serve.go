@@ -1,0 +1,162 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/breakwater-mail/breakwater/internal/base/sys"
+	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
+	"github.com/breakwater-mail/breakwater/internal/ops/admin"
+	"github.com/breakwater-mail/breakwater/internal/ops/certs"
+)
+
+const (
+	// Readers keep what they have for this long after the journal has failed,
+	// then the process ends so that its supervisor starts it anew.
+	failedGrace = 30 * time.Second
+	// How often the journal is asked whether it has failed.
+	failedPoll = 250 * time.Millisecond
+)
+
+// ServeOptions are what a command adds to the configuration.
+type ServeOptions struct {
+	Log     Logger
+	Prepare func(context.Context, *Store) error // called when the store is open, before anybody is served
+	Ready   func(Bound)                         // called when everybody is served
+}
+
+// Serve runs a host until ctx is done, which is a graceful stop and no error.
+func Serve(ctx context.Context, c Config, o ServeOptions) error {
+	log := telemetry.Logger(o.Log.Logger, "host")
+	cert, err := certs.Open(c.DirPath(c.TLS.Certificate), c.DirPath(c.TLS.Key))
+	if err != nil {
+		return err
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	ls, err := bind(c, cert, reg, o.Log.Logger)
+	if err != nil {
+		return err
+	}
+	defer ls.close()
+	if err := dropPrivileges(c.User); err != nil {
+		return err
+	}
+
+	h := &health{dir: c.Dir, free: sys.OSFS().Free}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g, gctx := errgroup.WithContext(ctx)
+	for _, l := range ls.metrics {
+		g.Go(func() error { return serveHTTP(gctx, l, h.handler(reg)) })
+	}
+	err = serveStore(gctx, c, o, ls, h, cert, reg, log)
+	cancel()
+	return errors.Join(err, g.Wait())
+}
+
+// serveStore opens the store and serves it until ctx is done or the journal
+// fails.
+func serveStore(ctx context.Context, c Config, o ServeOptions, ls *listeners, h *health, cert *certs.Store, reg prometheus.Registerer, log *slog.Logger) error {
+	s, err := OpenStore(ctx, c, StoreOptions{Log: o.Log.Logger, Metrics: reg})
+	if err != nil {
+		return err
+	}
+	if o.Prepare != nil {
+		if err := o.Prepare(ctx, s); err != nil {
+			return errors.Join(err, s.Close())
+		}
+	}
+	h.store.Store(s)
+	g, gctx := errgroup.WithContext(ctx)
+	al, err := admin.Listen(c.Dir)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	g.Go(func() error { return admin.Serve(gctx, al, s.Admin()) })
+	handlers := services(c, s, reg, o.Log.Logger)
+	for _, l := range ls.mail {
+		g.Go(func() error { return l.Serve(gctx, handlers[l.service]) })
+	}
+	g.Go(func() error { return watchJournal(gctx, s, log) })
+	g.Go(func() error { return reload(gctx, c, cert, o.Log, log) })
+
+	if o.Ready != nil {
+		o.Ready(ls.bound)
+	}
+	log.Info("serving", telemetry.Version, Version(), telemetry.Path, c.Dir)
+	if err := notifySystemd("READY=1"); err != nil {
+		log.Warn("tell systemd", telemetry.Err, err)
+	}
+	<-gctx.Done()
+	if err := notifySystemd("STOPPING=1"); err != nil {
+		log.Warn("tell systemd", telemetry.Err, err)
+	}
+	err = g.Wait()
+	log.Info("stopped serving")
+	return errors.Join(err, s.Close())
+}
+
+// watchJournal returns the journal's failure, after a grace period in which
+// readers keep what they have.
+func watchJournal(ctx context.Context, s *Store, log *slog.Logger) error {
+	tick := time.NewTicker(failedPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		err := s.Journal.Err()
+		if err == nil {
+			continue
+		}
+		log.Error("the journal has failed: no mail is taken, the host will end", telemetry.Err, err, telemetry.Dur, failedGrace)
+		select {
+		case <-ctx.Done():
+		case <-time.After(failedGrace):
+		}
+		return fmt.Errorf("journal: %w", err)
+	}
+}
+
+// reload takes over on SIGHUP what can change without a restart: certificate
+// and log level. A configuration that is not valid changes nothing.
+func reload(ctx context.Context, c Config, cert *certs.Store, level Logger, log *slog.Logger) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hup:
+		}
+		if c.path != "" {
+			fresh, err := Load(c.path)
+			if err != nil {
+				log.Error("configuration not changed", telemetry.Err, err)
+				continue
+			}
+			if err := level.setLevel(fresh.Log); err != nil {
+				log.Error("log level not changed", telemetry.Err, err)
+			}
+		}
+		if err := cert.Reload(); err != nil {
+			log.Error("certificate not changed", telemetry.Err, err)
+			continue
+		}
+		log.Info("read again: certificate, log level", telemetry.Path, c.path)
+	}
+}

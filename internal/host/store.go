@@ -1,0 +1,151 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/breakwater-mail/breakwater/internal/base/sys"
+	"github.com/breakwater-mail/breakwater/internal/ops/admin"
+	"github.com/breakwater-mail/breakwater/internal/store/account"
+	"github.com/breakwater-mail/breakwater/internal/store/index"
+	"github.com/breakwater-mail/breakwater/internal/store/journal"
+	"github.com/breakwater-mail/breakwater/internal/store/mailbox"
+)
+
+// StoreOptions are the doors of a Store; the zero value is the real world.
+type StoreOptions struct {
+	FS      sys.FS
+	Clock   sys.Clock
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+	// MemoryIndex keeps the index in memory, made anew at each start: for
+	// simulations, whose disk SQLite cannot use.
+	MemoryIndex bool
+}
+
+// Store is everything that a host keeps: the journal and its views.
+type Store struct {
+	Journal   *journal.Journal
+	Index     *index.Index
+	Accounts  *account.Store
+	Mailboxes *mailbox.Store
+
+	quota int64
+}
+
+// OpenStore opens the store of a configured directory: it recovers the
+// journal and brings the index up to it, which takes about a second for each
+// gigabyte that the index lacks. The error wraps sys.ErrLocked when another
+// process has the directory.
+func OpenStore(ctx context.Context, c Config, o StoreOptions) (*Store, error) {
+	if o.FS == nil {
+		o.FS = sys.OSFS()
+	}
+	if o.Clock == nil {
+		o.Clock = sys.RealClock()
+	}
+	if err := o.FS.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make directory: %w", err)
+	}
+	j, err := journal.Open(journal.Options{
+		Dir: c.DirPath("journal"), FS: o.FS, Clock: o.Clock, Rand: sys.Rand(),
+		SegmentBytes: int64(c.Journal.SegmentSize),
+		Log:          o.Log,
+		Metrics:      journal.NewMetrics(o.Metrics),
+	})
+	if errors.Is(err, sys.ErrLocked) {
+		return nil, fmt.Errorf("%s is open in another breakwater: %w", c.Dir, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	s := &Store{
+		Journal: j,
+		quota:   int64(c.Mailbox.Quota),
+		Accounts: account.New(account.Options{
+			Clock: o.Clock, Log: o.Log,
+		}),
+	}
+	s.Mailboxes = mailbox.New(mailbox.Options{
+		Clock: o.Clock, Log: o.Log,
+		Metrics:   mailbox.NewMetrics(o.Metrics),
+		Retention: c.Mailbox.Retention.Std(),
+		Owner:     s.ownerName,
+		Others:    []mailbox.Stateful{s.Accounts},
+	}, j)
+	if err := s.openIndex(ctx, c, o); err != nil {
+		return nil, errors.Join(err, j.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) openIndex(ctx context.Context, c Config, o StoreOptions) (err error) {
+	path := c.DirPath(indexName)
+	if o.MemoryIndex {
+		path = ""
+	}
+	s.Index, err = index.Open(ctx, index.Options{
+		Path: path, Clock: o.Clock,
+		Log:     o.Log,
+		Metrics: index.NewMetrics(o.Metrics),
+	}, s.Journal, s.Accounts, s.Mailboxes)
+	if err != nil {
+		return fmt.Errorf("open index: %w", err)
+	}
+	if err := s.Accounts.Attach(s.Index); err != nil {
+		return errors.Join(fmt.Errorf("read accounts: %w", err), s.Index.Close())
+	}
+	if err := s.Mailboxes.Attach(s.Index); err != nil {
+		return errors.Join(fmt.Errorf("read mailboxes: %w", err), s.Index.Close())
+	}
+	return nil
+}
+
+// indexName is the index's file in the data directory.
+const indexName = "index.db"
+
+// ownerName names an account in findings of damage.
+func (s *Store) ownerName(id account.ID) string {
+	a, err := s.Accounts.ByID(context.Background(), id)
+	if err != nil {
+		return fmt.Sprintf("account %d", id)
+	}
+	return a.Address.String()
+}
+
+// Admin returns what acts on operators' requests.
+func (s *Store) Admin() *admin.Executor {
+	return &admin.Executor{Accounts: s.Accounts, Mailboxes: s.Mailboxes, DefaultQuota: s.quota}
+}
+
+// Close closes the index, then the journal.
+func (s *Store) Close() error {
+	return errors.Join(s.Index.Close(), s.Journal.Close())
+}
+
+// RebuildIndex throws the index away and makes it anew from the journal. No
+// host may be running on the directory.
+func RebuildIndex(ctx context.Context, c Config, log *slog.Logger) error {
+	lock, err := sys.OSFS().Lock(c.DirPath("journal", "lock"))
+	if err != nil {
+		return fmt.Errorf("%s: %w; stop the host first", c.Dir, err)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(c.DirPath(indexName + suffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return errors.Join(fmt.Errorf("remove index: %w", err), lock.Close())
+		}
+	}
+	if err := lock.Close(); err != nil {
+		return fmt.Errorf("unlock: %w", err)
+	}
+	s, err := OpenStore(ctx, c, StoreOptions{Log: log})
+	if err != nil {
+		return err
+	}
+	return s.Close()
+}
