@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
+	"github.com/breakwater-mail/breakwater/internal/host"
+)
+
+type demoCmd struct {
+	Dir      string `help:"Where the demo keeps its mail, certificates and configuration." default:"breakwater-demo" type:"path"`
+	Password string `help:"Password of the demo's accounts (default: made up on the first run and printed once). For demos only: others on this machine can read it in the process list."`
+}
+
+func (d *demoCmd) Help() string {
+	return "A second demo on the same directory goes on with its mail. Edit DIR/breakwater.toml to change ports and limits.\n\nExamples:\n  breakwater demo\n  breakwater demo --dir /tmp/mail --password secret"
+}
+
+func (d *demoCmd) Run(c console) error {
+	path := filepath.Join(d.Dir, "breakwater.toml")
+	_, err := os.Stat(path)
+	fresh := errors.Is(err, fs.ErrNotExist)
+	if fresh {
+		err = host.InitDemo(d.Dir)
+	}
+	if err != nil {
+		return fmt.Errorf("make the demo's folder: %w", err)
+	}
+	cfg, err := host.Load(path)
+	if err != nil {
+		return err
+	}
+	log, err := host.NewLogger(cfg.Log, c.err)
+	if err != nil {
+		return err
+	}
+	var prepared host.DemoAccounts
+	err = host.Serve(c.ctx, cfg, host.ServeOptions{
+		Log: log,
+		Prepare: func(ctx context.Context, s *host.Store) (err error) {
+			prepared, err = host.PrepareDemo(ctx, s, d.Password, rand.Text)
+			return err
+		},
+		Ready: func(b host.Bound) {
+			if err := host.WriteFirstSteps(c.out, cfg, b, prepared); err != nil {
+				log.Warn("print first steps", telemetry.Err, err)
+			}
+		},
+	})
+	return err
+}
