@@ -83,7 +83,7 @@ func (p *addressParser) readWord(spaced bool) bool {
 
 // maxEncodedWord bounds an RFC 2047 word, in bytes. RFC 2047 §2 says 75; some
 // senders write whole subjects as one word.
-const maxEncodedWord = 1024
+const maxEncodedWord = 4096
 
 // encodedWordLen is the length of the RFC 2047 word at the start of s, which
 // may hold what RFC 2047 §5 forbids in a phrase, a comma say; 0 if none.

@@ -12,7 +12,7 @@ type MIMEReport struct {
 	IndexBytes    int            `json:"index_bytes"` // size of the binary form
 	Envelope      EnvelopeReport `json:"envelope"`
 	BodyStructure string         `json:"bodystructure"` // as IMAP writes it
-	Parts         PartReport     `json:"parts"`         // the root
+	Root          PartReport     `json:"root"`
 	Defects       []DefectReport `json:"defects"`
 }
 
@@ -94,7 +94,7 @@ func DiagnoseMIME(raw []byte) MIMEReport {
 		IndexBytes:    len(m.AppendBinary(nil)),
 		Envelope:      reportEnvelope(&m.Envelope),
 		BodyStructure: string(m.Root.AppendIMAP(nil, true, true)),
-		Parts:         reportPart(raw, m.Root, "", true),
+		Root:          reportPart(raw, m.Root, "", true),
 		Defects:       []DefectReport{},
 	}
 	for _, d := range m.Defects {

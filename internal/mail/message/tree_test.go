@@ -5,13 +5,12 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
-	"testing"
 	"unicode/utf8"
 )
 
 // checkMessage verifies whatever Message, Part and Envelope promise, the
 // binary form included.
-func checkMessage(t testing.TB, raw []byte, m *Message) {
+func checkMessage(t failer, raw []byte, m *Message) {
 	t.Helper()
 	if m.Size != int64(len(raw)) || m.Root == nil || m.Root.HeaderStart != 0 || m.Root.End != m.Size {
 		t.Fatalf("root is not the whole message of %d bytes: %+v", len(raw), m.Root)
@@ -28,7 +27,7 @@ func checkMessage(t testing.TB, raw []byte, m *Message) {
 	}
 }
 
-func checkPart(t testing.TB, raw []byte, p *Part) {
+func checkPart(t failer, raw []byte, p *Part) {
 	t.Helper()
 	if !(p.HeaderStart <= p.BodyStart && p.BodyStart <= p.End && p.End <= int64(len(raw))) {
 		t.Fatalf("offsets out of order: %+v", p)
@@ -73,7 +72,7 @@ func checkPart(t testing.TB, raw []byte, p *Part) {
 	}
 }
 
-func checkEnvelope(t testing.TB, e *Envelope) {
+func checkEnvelope(t failer, e *Envelope) {
 	t.Helper()
 	checkStrings(t, []string{e.Date, e.Subject, e.InReplyTo, e.MessageID})
 	if !e.OwnSender && !reflect.DeepEqual(e.Sender, e.From) || !e.OwnReplyTo && !reflect.DeepEqual(e.ReplyTo, e.From) {
@@ -84,7 +83,7 @@ func checkEnvelope(t testing.TB, e *Envelope) {
 	}
 }
 
-func checkAddresses(t testing.TB, list []EnvelopeAddress) {
+func checkAddresses(t failer, list []EnvelopeAddress) {
 	t.Helper()
 	open := false
 	for _, a := range list {
@@ -103,7 +102,7 @@ func checkAddresses(t testing.TB, list []EnvelopeAddress) {
 	}
 }
 
-func checkStrings(t testing.TB, list []string) {
+func checkStrings(t failer, list []string) {
 	t.Helper()
 	for _, s := range list {
 		if strings.ContainsAny(s, "\r\n\x00") {
@@ -113,7 +112,7 @@ func checkStrings(t testing.TB, list []string) {
 }
 
 // checkText verifies what DecodeHeader and DecodeParam promise.
-func checkText(t testing.TB, s string) {
+func checkText(t failer, s string) {
 	t.Helper()
 	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
 		t.Fatalf("not clean text: %q", s)
@@ -150,4 +149,10 @@ func describe(m *Message) string {
 		fmt.Fprintf(&b, "! %s at %d × %d\n", d.Kind, d.Offset, d.Count)
 	}
 	return b.String()
+}
+
+// failer is what a check needs of testing.TB and rapid.T.
+type failer interface {
+	Helper()
+	Fatalf(format string, args ...any)
 }
