@@ -140,13 +140,13 @@ func buildFirst(o *options) error {
 			return err
 		}
 		if has(o.servers, "breakwater") && o.bin == "" {
-			if _, err := peers.Build(context.Background(), o.dir); err != nil {
+			if _, err := peers.Build(context.Background(), filepath.Join(o.dir, "bin")); err != nil {
 				return err
 			}
 		}
 	}
 	if o.bin == "" {
-		o.bin = filepath.Join(o.dir, "breakwater")
+		o.bin = filepath.Join(o.dir, "bin", "breakwater")
 	}
 	return nil
 }

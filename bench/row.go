@@ -49,8 +49,14 @@ func allRows(o *options) []row {
 // valueNames gives the names of a row's values in the order of the table.
 func valueNames(values map[string]float64) []string {
 	order := []string{"", accepted, cpu, flushes, written, p50, p99, loadCPU}
+	rank := func(name string) int {
+		if i := slices.Index(order, name); i >= 0 {
+			return i
+		}
+		return len(order)
+	}
 	return slices.SortedFunc(maps.Keys(values), func(a, b string) int {
-		return cmp.Or(cmp.Compare(slices.Index(order, a), slices.Index(order, b)), strings.Compare(a, b))
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a, b))
 	})
 }
 
