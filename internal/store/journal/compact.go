@@ -25,8 +25,8 @@ func (j *Journal) Compact(ctx context.Context, seg SegmentID, keep func(Record) 
 // not by where it lies: after a crash there may be two copies, of which one is
 // shown. Its Record is valid during the call only.
 //
-// Once the copies are durable, moved is called, perhaps several times, and
-// must make the new positions durable before it returns. Only then the old
+// Once the copies are durable, moved is called, at least once and perhaps
+// several times, after the last call of keep. It may append, and it must make the new positions durable before it returns. Only then the old
 // files are removed; a reader who has one open reads on, one who comes with an
 // old position gets ErrGone. If anything fails the old segments stay, and so
 // may complete copies: a later Merge of one takes in the other.
@@ -53,7 +53,11 @@ func (j *Journal) Merge(ctx context.Context, segs []SegmentID, keep func(Record)
 		c.abandon()
 		return fmt.Errorf("compact segment %s: %w", ids[0], j.finalError(err))
 	}
-	for batch := range slices.Chunk(c.moved, movedBatch) {
+	batches := slices.Collect(slices.Chunk(c.moved, movedBatch))
+	if len(batches) == 0 {
+		batches = append(batches, nil)
+	}
+	for _, batch := range batches {
 		if err := moved(batch); err != nil {
 			return fmt.Errorf("compact segment %s: move pointers: %w", ids[0], err)
 		}
@@ -148,7 +152,7 @@ func (j *Journal) copyRecords(ctx context.Context, sources []segment, c *copier,
 		}
 	}
 	for _, b := range bad {
-		return &DamageError{LSN: b.bad.lsn, Segment: b.seg, Offset: b.bad.off, What: b.bad.what}
+		return &DamageError{LSN: b.bad.lsn, Segment: b.seg, Offset: b.bad.off, What: b.bad.what, Err: b.bad.err}
 	}
 	return c.finish()
 }
@@ -210,7 +214,7 @@ func (j *Journal) largeRefs(ctx context.Context) (map[SegmentID]bool, error) {
 	refs := make(map[SegmentID]bool)
 	var damage error
 	c := &cursor{j: j, segs: j.list(KindLog, KindCompacted), onBad: func(s segment, b *badRecord) {
-		damage = &DamageError{LSN: b.lsn, Segment: s.id, Offset: b.off, What: b.what}
+		damage = &DamageError{LSN: b.lsn, Segment: s.id, Offset: b.off, What: b.what, Err: b.err}
 	}}
 	defer c.close()
 	for {

@@ -33,7 +33,11 @@ type DamageError struct {
 	Segment SegmentID
 	Offset  int64 // of the bad bytes in the segment
 	What    string
+	Err     error // of reading, nil if the bytes were read and are wrong
 }
+
+// Unwrap gives the error of reading, if there was one.
+func (e *DamageError) Unwrap() error { return e.Err }
 
 func (e *DamageError) Error() string {
 	return fmt.Sprintf("journal: segment %s is damaged at %d (lsn %s): %s", e.Segment, e.Offset, e.LSN, e.What)

@@ -206,6 +206,9 @@ func (l *Large) Abort() {
 	l.release()
 	var err error
 	switch {
+	case sealed && j.Err() != nil:
+		// Its record may be on the disk although nobody was told so;
+		// SweepLarge sorts that out after the next start.
 	case sealed:
 		err = j.remove(l.ref.segment)
 	default:

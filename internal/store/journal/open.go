@@ -26,7 +26,7 @@ func Open(o Options) (*Journal, error) {
 	j.requests.New = func() any { return &request{done: make(chan struct{}, 1)} }
 	j.buffers.New = func() any { b := make([]byte, 0, largeBuffer); return &b }
 	j.queue.init()
-	if err := j.makeDir(o.Dir); err != nil {
+	if err := j.makeDir(); err != nil {
 		return nil, fmt.Errorf("make journal folder: %w", err)
 	}
 	lock, err := o.FS.Lock(j.path(lockName))

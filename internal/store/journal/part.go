@@ -44,7 +44,7 @@ func (j *Journal) newPart(h *handle, s segment, rec *scanned, buf []byte) (*part
 	}
 	table := make([]byte, rec.h.table())
 	if n, err := h.f.ReadAt(table, p.base+p.size); n < len(table) {
-		j.damage(s.id, p.base+p.size, p.lsn, fmt.Sprintf("cannot be read: %v", err))
+		j.unreadable(s.id, p.base+p.size, p.lsn, err)
 		table = nil
 	}
 	p.table = table
@@ -106,7 +106,7 @@ func (p *part) readChunk(i int64, b []byte) error {
 func (p *part) readChunkLocked(i int64, b []byte) error {
 	off := p.base + i*chunkSize
 	if n, err := p.h.f.ReadAt(b, off); n < len(b) {
-		return p.j.damage(p.seg, off, p.lsn, fmt.Sprintf("cannot be read: %v", err))
+		return p.j.unreadable(p.seg, off, p.lsn, err)
 	}
 	sum := checksum(b)
 	if sum == binary.LittleEndian.Uint32(p.table[4*i:]) {
@@ -131,7 +131,7 @@ func (p *part) recheck(off int64) error {
 	for at := int64(0); at < p.size; at += chunkSize {
 		c := b[:min(chunkSize, p.size-at)]
 		if n, err := p.h.f.ReadAt(c, p.base+at); n < len(c) {
-			return p.j.damage(p.seg, p.base+at, p.lsn, fmt.Sprintf("cannot be read: %v", err))
+			return p.j.unreadable(p.seg, p.base+at, p.lsn, err)
 		}
 		sum.add(c)
 	}

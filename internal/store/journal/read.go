@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"fmt"
 	"io"
 )
 
@@ -94,7 +93,7 @@ func (j *Journal) readSpan(h *handle, seg SegmentID, off, n int64) ([]byte, erro
 		if err == nil {
 			err = io.ErrUnexpectedEOF
 		}
-		return nil, j.damage(seg, off, 0, fmt.Sprintf("cannot be read: %v", err))
+		return nil, j.unreadable(seg, off, 0, err)
 	}
 	return b, nil
 }

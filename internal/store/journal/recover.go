@@ -43,7 +43,7 @@ type tail struct {
 
 // recover mends the last log segment after a stop that was not in order.
 func (j *Journal) recover(last *segment) error {
-	if last == nil || last.sealed {
+	if last == nil {
 		j.found.Clean = true
 		return j.clearMark()
 	}
@@ -53,6 +53,15 @@ func (j *Journal) recover(last *segment) error {
 		return err
 	}
 	defer f.Close()
+	if last.sealed && !failed {
+		// The process may have died between writing the seal and syncing
+		// it: a seal must not be believed before it is durable.
+		j.found.Clean = true
+		if err := f.Sync(); err != nil {
+			return err
+		}
+		return j.clearMark()
+	}
 	items, direct, err := j.readTail(f, last)
 	if err != nil {
 		return fmt.Errorf("read the tail of segment %s: %w", last.id, err)
@@ -70,7 +79,7 @@ func (j *Journal) recover(last *segment) error {
 	}
 	j.found.Segment, j.found.Kept = last.id, len(t.kept)
 	j.mu.Lock()
-	last.size, last.last = t.end, t.last
+	last.size, last.last, last.sealed = t.end, t.last, false
 	last.durable = max(last.durable, t.last)
 	last.states, last.statesKnown = t.states, len(t.damaged) == 0
 	j.mu.Unlock()
@@ -149,7 +158,7 @@ func decide(items []tailItem, first, known LSN, exact bool) tail {
 		if exact && it.lsn > known {
 			break
 		}
-		seal := it.good && it.typ == TypeSeal && it.lsn == prev
+		seal := it.good && it.typ == TypeSeal && it.lsn == prev && !exact
 		next := it.good && (it.lsn == prev+1 || loose && it.lsn > prev && (it.lsn <= known+1 || known == 0))
 		switch {
 		case seal:
@@ -218,7 +227,10 @@ func (j *Journal) saveTorn(f sys.File, id SegmentID, from, to int64) string {
 	}
 	name := fmt.Sprintf("%s/%s-%012x", dir, id, from)
 	if err == nil {
-		err = j.makeDir(dir)
+		err = j.o.FS.MkdirAll(dir, dirPerm)
+	}
+	if err == nil {
+		err = j.o.FS.SyncDir(j.o.Dir)
 	}
 	if err == nil {
 		err = j.writeFile(name, b[:n])

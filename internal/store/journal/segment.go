@@ -213,6 +213,13 @@ func (j *Journal) Segments() []SegmentInfo {
 	return out
 }
 
+// unreadable notes that stored bytes cannot be read.
+func (j *Journal) unreadable(seg SegmentID, off int64, lsn LSN, err error) *DamageError {
+	d := j.damage(seg, off, lsn, fmt.Sprintf("cannot be read: %v", err))
+	d.Err = err
+	return d
+}
+
 // damage notes that stored bytes are bad: the segment is in quarantine from
 // now on, the operator is told.
 func (j *Journal) damage(seg SegmentID, off int64, lsn LSN, what string) *DamageError {

@@ -91,27 +91,20 @@ func (j *Journal) writeFile(path string, b []byte) error {
 	return err
 }
 
-// makeDir makes a folder and every missing one above it, durably.
-func (j *Journal) makeDir(dir string) error {
-	var made []string
-	for at := dir; ; at = filepath.Dir(at) {
-		_, err := j.o.FS.Stat(at)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		made = append(made, at)
-		if at == filepath.Dir(at) {
-			break
-		}
-	}
-	if err := j.o.FS.MkdirAll(dir, dirPerm); err != nil {
+// makeDir makes the journal's folder. Until the store file tells that a first
+// start got through, every folder above is synced too, made by this start or
+// not: an earlier one may have died after making it. One that we may not read
+// was there before us.
+func (j *Journal) makeDir() error {
+	if err := j.o.FS.MkdirAll(j.o.Dir, dirPerm); err != nil {
 		return err
 	}
-	for i := len(made) - 1; i >= 0; i-- {
-		if err := j.o.FS.SyncDir(filepath.Dir(made[i])); err != nil {
+	if _, err := j.o.FS.Stat(j.path(storeName)); err == nil {
+		return nil
+	}
+	for at := j.o.Dir; at != filepath.Dir(at); at = filepath.Dir(at) {
+		err := j.o.FS.SyncDir(filepath.Dir(at))
+		if err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
 	}
