@@ -192,6 +192,7 @@ func (s *Store) hasSegment(id journal.SegmentID) bool {
 type compaction struct {
 	s          *Store
 	ctx        context.Context
+	ids        []journal.SegmentID
 	keepOthers bool                     // other views do not answer for their facts
 	expired    map[journal.LSN]struct{} // messages that may go
 	gone       []journal.LSN            // messages that go
@@ -215,7 +216,11 @@ func (s *Store) compactGroup(ctx context.Context, ids []journal.SegmentID) error
 	if err != nil {
 		return err
 	}
-	return s.j.Merge(ctx, ids, c.keep, c.moved)
+	c.ids = ids
+	if err := s.j.Merge(ctx, ids, c.keep, c.moved); err != nil {
+		return err
+	}
+	return s.forgetSegments(ctx)
 }
 
 // othersState asks the other views for their state.
@@ -325,6 +330,11 @@ func (c *compaction) point(conn *sqlite.Conn, ms []journal.Moved, gone []journal
 			if err := exec(conn, q, int64(lsn)); err != nil {
 				return fmt.Errorf("forget message %s: %w", lsn, err)
 			}
+		}
+	}
+	for _, id := range c.ids {
+		if err := exec(conn, "DELETE FROM segments WHERE id = ?", int64(id)); err != nil {
+			return fmt.Errorf("forget segment %s: %w", id, err)
 		}
 	}
 	for seg, n := range c.live {

@@ -129,6 +129,9 @@ func (s *Store) Schema() string { return schema }
 // be called once, right after index.Open.
 func (s *Store) Attach(x *index.Index) error {
 	s.x = x
+	if err := s.repoint(context.Background()); err != nil {
+		return err
+	}
 	var orphans []*row
 	err := x.Read(context.Background(), func(conn *sqlite.Conn) (err error) {
 		orphans, err = s.load(conn)
