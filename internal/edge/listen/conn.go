@@ -110,8 +110,8 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.raw.SetReadDeadline
 // timed out, all further ones fail.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.raw.SetWriteDeadline(t) }
 
-// CloseWrite says that nothing more will be written, if the connection can
-// say so, and leaves reading as it is.
+// CloseWrite says that nothing more will be written and leaves reading as it
+// is; errors.ErrUnsupported where the connection has no such thing.
 func (c *Conn) CloseWrite() error {
 	if s := c.secure.Load(); s != nil {
 		if err := s.CloseWrite(); err != nil {
@@ -121,7 +121,7 @@ func (c *Conn) CloseWrite() error {
 	if h, ok := c.raw.(interface{ CloseWrite() error }); ok {
 		return h.CloseWrite()
 	}
-	return nil
+	return errors.ErrUnsupported
 }
 
 // addrPort is the address of a socket, its zero value of anything else.

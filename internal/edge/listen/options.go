@@ -58,9 +58,15 @@ func (r Reason) String() string {
 }
 
 const (
-	maxConnsDefault      = 10_000
+	// maxConnsDefault is what a small machine holds: at some 30 KB each under
+	// TLS, with the kernel's share, 300 MB.
+	maxConnsDefault = 10_000
+	// maxPerNetworkDefault leaves room for nine other networks, whatever one
+	// of them does.
 	maxPerNetworkDefault = 1_000
-	drainDefault         = 30 * time.Second
+	// drainDefault is a third of what a service manager commonly waits before
+	// it kills.
+	drainDefault = 30 * time.Second
 
 	// proxyTimeout is how long a proxy may take to send its header: it has it
 	// ready when it connects.
@@ -72,7 +78,11 @@ const (
 	// buffer, so it waits for nobody.
 	refuseTimeout = time.Second
 
+	// acceptPauseMin is the wait after the first failed accept: a connection
+	// may end, and free a descriptor, at any time.
 	acceptPauseMin = 5 * time.Millisecond
+	// acceptPauseMax is the longest wait: clients retry a connection after a
+	// second or more.
 	acceptPauseMax = time.Second
 )
 

@@ -31,6 +31,9 @@ func (n *session) line(level slog.Level, msg string, attrs ...slog.Attr) {
 func (n *session) logAccepted(id string, size int64) {
 	n.tally.accepted++
 	n.s.o.Metrics.accepted.Inc()
+	if !n.s.o.Log.Enabled(context.Background(), slog.LevelInfo) {
+		return // before anything is made for it
+	}
 	n.line(slog.LevelInfo, "message accepted", slog.String(telemetry.Env, id),
 		slog.String(telemetry.From, n.env.From.String()), slog.Any(telemetry.Rcpt, recipients(n.env.Recipients)),
 		slog.Int(telemetry.Count, len(n.env.Recipients)), slog.Int64(telemetry.Size, size),
@@ -66,6 +69,14 @@ func (n *session) logRecipient(e *Envelope, to message.Address, err error) {
 func (n *session) logFault(err error) {
 	n.s.o.Metrics.faults.Inc()
 	n.line(slog.LevelError, "fault", slog.Any(telemetry.Err, err))
+}
+
+// logReplies is the dialogue for whoever debugs: what the client was told.
+// What it said is not logged, since there are passwords and mail in it.
+func (n *session) logReplies() {
+	if n.s.o.Log.Enabled(context.Background(), slog.LevelDebug) {
+		n.line(slog.LevelDebug, "replies", slog.String(telemetry.Reply, string(n.out)))
+	}
 }
 
 func (n *session) logLogin() { n.line(slog.LevelInfo, "login") }

@@ -15,6 +15,7 @@ func (n *session) flush() bool {
 		return true
 	}
 	n.countReplies()
+	n.logReplies()
 	err := n.c.SetWriteDeadline(n.s.o.Clock.Now().Add(n.s.o.Write))
 	if err == nil {
 		_, err = n.c.Write(n.out)

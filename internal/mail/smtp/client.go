@@ -64,7 +64,8 @@ type Client struct {
 	x       Extensions
 	in      []byte // read and not parsed
 	out     []byte
-	greeted bool // the banner has been read
+	block   []byte // of a body; made when it is needed
+	greeted bool   // the banner has been read
 	tls     bool
 }
 
@@ -163,7 +164,11 @@ func (c *Client) Noop(ctx context.Context) error { return c.simple(ctx, "NOOP", 
 // Quit ends the session and closes the connection.
 func (c *Client) Quit(ctx context.Context) error {
 	err := c.simple(ctx, "QUIT", 221)
-	return errors.Join(err, c.conn.Close())
+	cerr := c.conn.Close()
+	if err == nil {
+		return nil // the server has closed its side, or is about to: nothing can be lost
+	}
+	return errors.Join(err, cerr)
 }
 
 // Close closes the connection.

@@ -241,7 +241,10 @@ var ErrBody = errors.New("body has a bare CR or LF")
 // dotted sends a body as DATA wants it, RFC 5321 §4.5.2, and its end.
 func (c *Client) dotted(ctx context.Context, body io.Reader) error {
 	c.out = c.out[:0]
-	buf := make([]byte, clientBlock)
+	if c.block == nil {
+		c.block = make([]byte, clientBlock)
+	}
+	buf := c.block
 	last := byte('\n') // what was sent last; LF only after CR
 	for {
 		n, err := body.Read(buf)

@@ -116,7 +116,8 @@ func (d *Dialogue) sound() bool {
 	needsEnv := d.pending == ActionSender || d.pending == ActionRecipient || d.pending == ActionBegin || d.pending == ActionEnd ||
 		d.stage == stageData || d.flags&flagBody != 0
 	switch {
-	case needsEnv && d.env == nil,
+	case d.pending != ActionRead && (d.stage == stageNew || d.stage == stageClosed),
+		needsEnv && d.env == nil,
 		d.pending == ActionRecipient && len(d.env.Recipients) == 0,
 		d.chunk < 0 || d.size < 0,
 		d.stage == stageChunk && d.env == nil && d.refusal == nil && d.fault == faultNone,

@@ -47,21 +47,28 @@ type Times struct {
 	Body    time.Duration // for the whole of a body; 1 hour
 	Auth    time.Duration // for each answer in an AUTH exchange; 2 minutes
 	// RateMin is how fast a body must arrive on average, in octets a second,
-	// after RateGrace. Defaults: 512, which the slowest modem does, and 1
-	// minute.
+	// after RateGrace. Defaults: 512 and 1 minute.
 	RateMin   int64
 	RateGrace time.Duration
 }
 
 const (
-	sizeMaxDefault     = 50 << 20
-	recipientsDefault  = 1000
+	// sizeMaxDefault is what large providers take, in octets.
+	sizeMaxDefault = 50 << 20
+	// recipientsMaxDefault is ten times what RFC 5321 §4.5.3.1.8 asks for:
+	// the largest lists still need few transactions, and a transaction stays
+	// below half a megabyte.
+	recipientsMaxDefault = 1000
+	// textLineMaxDefault is beyond any line seen in honest mail, in octets.
 	textLineMaxDefault = 1 << 20
+	// rateMinDefault is a quarter of what a modem of 1990 does, in octets a
+	// second.
+	rateMinDefault = 512
+
 	commandWaitDefault = 5 * time.Minute
 	blockWaitDefault   = 3 * time.Minute
 	bodyWaitDefault    = time.Hour
 	authWaitDefault    = 2 * time.Minute
-	rateMinDefault     = 512
 	rateGraceDefault   = time.Minute
 )
 
@@ -85,7 +92,7 @@ func NewMachine(o Options) *Machine {
 		o.Postmaster = message.Domain(strings.ToLower(o.Hostname))
 	}
 	setDefault(&o.SizeMax, sizeMaxDefault)
-	setDefault(&o.RecipientsMax, recipientsDefault)
+	setDefault(&o.RecipientsMax, recipientsMaxDefault)
 	o.RecipientsMax = max(o.RecipientsMax, RecipientsMin)
 	setDefault(&o.TextLineMax, textLineMaxDefault)
 	setDefault(&o.Times.Command, commandWaitDefault)

@@ -214,8 +214,8 @@ func (t *turn) run() Action {
 			a = t.data()
 		case stageChunk:
 			a = t.chunk()
-		case stageClosed:
-			return Action{Kind: ActionClose}
+		default:
+			return t.close("") // stageNew: a shell must begin with EventOpen
 		}
 		if a.Kind != actionNone {
 			return a
