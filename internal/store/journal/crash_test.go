@@ -12,7 +12,7 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/base/sim"
 )
 
-var seeds = flag.Int("seeds", 100, "how many histories TestSim_histories plays")
+var seeds = flag.Int("seeds", 80, "how many histories TestSim_histories plays")
 var firstSeed = flag.Uint64("seed", 1, "the first of them")
 
 // story is a fixed history that passes every kind of call: starts, appends,
@@ -26,7 +26,7 @@ func story(w *world) error {
 		func() error { return w.append(9000) },
 		func() error { return w.append(60 << 10) }, // ends the segment
 		func() error { return w.append(10) },
-		func() error { return w.large(400 << 10) },
+		func() error { return w.large(80 << 10) },
 		func() error { return w.compact(w.firstLog(), func(l LSN) bool { return l%2 == 0 }) },
 		func() error { return w.append(500) },
 		func() error { return w.j.Close() },
@@ -192,7 +192,7 @@ func (w *world) step(rng *rand.Rand) {
 	var err error
 	switch rng.IntN(8) {
 	case 0:
-		err = w.large(300<<10 + rng.IntN(300<<10))
+		err = w.large(70<<10 + rng.IntN(100<<10))
 	case 1:
 		if seg := w.firstLog(); seg != 0 {
 			err = w.compact(seg, func(l LSN) bool { return uint64(l)%3 != 0 })

@@ -165,15 +165,13 @@ func decide(items []tailItem, first, known LSN, exact bool) tail {
 		case next:
 			t.accept(it, known)
 			prev, loose = it.lsn, false
-		case prev < known:
+		case prev < known && it.lsn <= known:
 			t.damaged = append(t.damaged, it)
 			loose = true
-			if it.good && it.lsn > prev && it.lsn <= known+1 {
+			if it.good && it.lsn > prev {
 				t.accept(it, known)
 			}
-			if it.lsn > prev && it.lsn <= known+1 {
-				prev = it.lsn
-			}
+			prev = max(prev, it.lsn)
 		default:
 			return t
 		}

@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -104,8 +105,8 @@ func (w *world) body(n int) []byte {
 	defer w.mu.Unlock()
 	b := make([]byte, n+16)
 	copy(b, fmt.Sprintf("%016x", w.rng.Uint64()))
-	for i := 16; i < len(b); i += 8 {
-		copy(b[i:], fmt.Sprintf("%08x", w.rng.Uint32()))
+	for i := 16; i+8 <= len(b); i += 8 {
+		binary.LittleEndian.PutUint64(b[i:], w.rng.Uint64())
 	}
 	return b
 }
