@@ -41,6 +41,7 @@ type replayer struct {
 	ctx   context.Context
 	batch []queued
 	total int
+	plain bool // do not prepare
 }
 
 // add takes the next record. Records of one order stay in one batch, and only
@@ -67,7 +68,9 @@ func (p *replayer) apply() error {
 	if len(p.batch) == 0 {
 		return nil
 	}
-	p.x.prepare(p.ctx, p.batch)
+	if !p.plain {
+		p.x.prepare(p.ctx, p.batch)
+	}
 	if err := p.x.replayBatch(p.batch); err != nil {
 		return err
 	}

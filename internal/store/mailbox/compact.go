@@ -204,6 +204,8 @@ type compaction struct {
 // compactGroup rewrites some segments: live messages are copied, everything
 // else is dropped once State records say what it amounted to.
 func (s *Store) compactGroup(ctx context.Context, ids []journal.SegmentID) error {
+	s.house.Lock()
+	defer s.house.Unlock()
 	c := &compaction{s: s, ctx: ctx, said: newSuperseded(), live: make(map[journal.SegmentID]int64),
 		expired: make(map[journal.LSN]struct{})}
 	err := s.x.Read(ctx, func(conn *sqlite.Conn) error {

@@ -109,7 +109,10 @@ func (f *fields) op(tag uint64) any {
 		}
 		return &fileOp{account: f.account, mailbox: f.mailbox, modSeq: f.modSeq, keywords: f.keywords, entries: f.entries}
 	case tagStateMailbox:
-		return &mailboxState{account: f.account, mailbox: f.mailbox, gone: f.state == 2, at: f.at, name: f.name, use: f.use,
+		if f.state == 2 {
+			return &mailboxState{account: f.account, mailbox: f.mailbox, gone: true, at: f.at}
+		}
+		return &mailboxState{account: f.account, mailbox: f.mailbox, name: f.name, use: f.use,
 			uidValidity: f.uidValidity, uidNext: f.uidNext, modSeq: f.modSeq, keywords: f.keywords}
 	case tagStateEntries:
 		return &entriesState{account: f.account, mailbox: f.mailbox, gone: f.uids, at: f.at, entries: f.entries}

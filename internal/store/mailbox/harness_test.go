@@ -97,6 +97,12 @@ func (w *world) Compact() error {
 	return err
 }
 
+// Verify implements mailboxtest.Subject.
+func (w *world) Verify() (wrong []string, err error) {
+	err = w.s.Verify(context.Background(), "", func(f mailbox.Finding) { wrong = append(wrong, f.String()) })
+	return wrong, err
+}
+
 func copyFile(from, to string) error {
 	b, err := os.ReadFile(from)
 	if err != nil {

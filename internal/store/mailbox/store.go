@@ -55,6 +55,7 @@ type Store struct {
 	apply  *applier // the index writer's
 	hot    cache
 	chunks pool
+	house  sync.Mutex // compaction and comparison of the index take turns
 
 	mu       sync.RWMutex // guards what follows; before box.mu
 	boxes    map[ID]*box

@@ -36,6 +36,8 @@ type Subject interface {
 	Save() error
 	// Compact compacts whatever can be compacted.
 	Compact() error
+	// Verify compares the index with the truth and gives what is wrong.
+	Verify() ([]string, error)
 }
 
 // RunSuite compares stores made by open with the model under random operations.
@@ -61,6 +63,7 @@ func RunSuite(t *testing.T, open func(t *rapid.T) Subject) {
 				"restart":       r.restart,
 				"save":          r.save,
 				"subscribe":     r.subscribe,
+				"verify":        r.verify,
 			})
 		})
 	})
@@ -324,6 +327,14 @@ func (r *run) copy(t *rapid.T) {
 }
 
 func (r *run) compact(t *rapid.T) { r.must(t, "compact", r.s.Compact()) }
+
+func (r *run) verify(t *rapid.T) {
+	wrong, err := r.s.Verify()
+	r.must(t, "verify", err)
+	if len(wrong) > 0 {
+		t.Fatalf("verify found: %s", strings.Join(wrong, "\n"))
+	}
+}
 
 func (r *run) save(t *rapid.T) {
 	r.unwatch()
