@@ -106,7 +106,7 @@ func (c *Client) envelope(ctx context.Context, e *Envelope, last string) (rc Rec
 	}
 	for i := range e.Recipients {
 		if !c.x.Pipelining || len(c.out) > pipelineMax {
-			if err := drain(); err != nil {
+			if err := drain(); err != nil || refused != nil && !c.x.Pipelining {
 				return rc, refused, err
 			}
 		}
