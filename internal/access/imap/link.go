@@ -23,7 +23,7 @@ const (
 	writeKept    = 256 << 10
 	scratchKept  = 32 << 10 // capacity above which a command's buffer is not reused
 	parkedBuffer = 64       // what a waiting session reads into: most of a command line
-	inflateInput = 512
+	deflatedRead = 512
 )
 
 var (
@@ -300,7 +300,7 @@ func (l *link) compress() error {
 	}
 	src := &inflateSource{link: l, early: bytes.Clone(l.in)}
 	l.in = nil
-	l.inflate = flate.NewReader(src)
+	l.inflate = newInflater(src)
 	return nil
 }
 
@@ -309,7 +309,7 @@ func (l *link) compress() error {
 type inflateSource struct {
 	link  *link
 	early []byte // came before compression was on
-	buf   [inflateInput]byte
+	buf   [deflatedRead]byte
 	in    []byte
 }
 
@@ -336,14 +336,5 @@ func (s *inflateSource) ReadByte() (byte, error) {
 	return c, nil
 }
 
-// Read implements io.Reader.
-func (s *inflateSource) Read(p []byte) (int, error) {
-	if len(s.in) == 0 {
-		if err := s.fill(); err != nil {
-			return 0, err
-		}
-	}
-	n := copy(p, s.in)
-	s.in = s.in[n:]
-	return n, nil
-}
+// Buffered gives the number of bytes that ReadByte has at hand.
+func (s *inflateSource) Buffered() int { return len(s.in) }

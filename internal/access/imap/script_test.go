@@ -164,23 +164,32 @@ func (h *house) damage(what string) error {
 // deflated is a client's connection with COMPRESS=DEFLATE.
 type deflated struct {
 	net.Conn
-	r io.Reader
-	w *flate.Writer
+	r   io.Reader
+	w   *flate.Writer
+	buf bytes.Buffer // what w gave: it goes out in one write
 }
 
 func newDeflated(c net.Conn) *deflated {
-	w, err := flate.NewWriter(c, flate.BestSpeed)
-	if err != nil {
+	d := &deflated{Conn: c, r: flate.NewReader(c)}
+	var err error
+	if d.w, err = flate.NewWriter(&d.buf, flate.BestSpeed); err != nil {
 		panic(err)
 	}
-	return &deflated{Conn: c, r: flate.NewReader(c), w: w}
+	return d
 }
 
 func (d *deflated) Read(p []byte) (int, error) { return d.r.Read(p) }
 
 func (d *deflated) Write(p []byte) (int, error) {
+	d.buf.Reset()
 	if n, err := d.w.Write(p); err != nil {
 		return n, err
 	}
-	return len(p), d.w.Flush()
+	if err := d.w.Flush(); err != nil {
+		return 0, err
+	}
+	if _, err := d.Conn.Write(d.buf.Bytes()); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
