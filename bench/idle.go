@@ -13,7 +13,7 @@ import (
 
 const (
 	noticeRounds  = 50
-	noticeWait    = 30 * time.Second       // for one notice
+	noticeWait    = 65 * time.Second       // for one notice: Dovecot misses one now and then and looks again after 30 s
 	noticePause   = 100 * time.Millisecond // between rounds: no notice may ride on the one before
 	settleWait    = 3 * time.Second        // until a host's memory is what it stays at
 	hostGoalMB    = 40

@@ -129,21 +129,7 @@ func TestSync_TwoReplicas(t *testing.T) {
 			t.Errorf("%d and %d messages in INBOX, not %d", a.count("INBOX"), b.count("INBOX"), len(letters)-1)
 		}
 	})
-	t.Run("new mail", func(t *testing.T) {
-		text := lf(letters[7].data)
-		text = bytes.ReplaceAll(text, []byte("Message-ID: <"), []byte("Message-ID: <written-"))
-		write(t, filepath.Join(b.box("Archive"), "new", "1.1.written"), string(text))
-		b.sync()
-		a.sync()
-		got, err := os.ReadFile(a.file("Archive", "<written-"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, body, _ := bytes.Cut(got, []byte("\n\n"))
-		if _, want, _ := bytes.Cut(text, []byte("\n\n")); !bytes.Equal(body, want) {
-			t.Errorf("the body is %q, not %q", body, want)
-		}
-	})
+	t.Run("new mail", func(t *testing.T) { writeAtOne(t, b, a, letters[7]) })
 	t.Run("delete", func(t *testing.T) {
 		before := a.count("INBOX")
 		if err := os.Remove(a.file("INBOX", "<folded@")); err != nil {
@@ -166,6 +152,22 @@ func TestSync_TwoReplicas(t *testing.T) {
 		b.sync()
 		b.file("Projects", "<eight-bit@")
 	})
+}
+
+// writeAtOne puts a message into one replica and looks for it in the other.
+func writeAtOne(t *testing.T, here, there *replica, l letter) {
+	text := bytes.ReplaceAll(lf(l.data), []byte("Message-ID: <"), []byte("Message-ID: <written-"))
+	write(t, filepath.Join(here.box("Archive"), "new", "1.1.written"), string(text))
+	here.sync()
+	there.sync()
+	got, err := os.ReadFile(there.file("Archive", "<written-"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body, _ := bytes.Cut(got, []byte("\n\n"))
+	if _, want, _ := bytes.Cut(text, []byte("\n\n")); !bytes.Equal(body, want) {
+		t.Errorf("the body is %q, not %q", body, want)
+	}
 }
 
 // TestIdle_Notice measures how soon a session in IDLE hears of a new message,
