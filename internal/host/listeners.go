@@ -79,6 +79,7 @@ func bind(c Config, cert *certs.Store, reg prometheus.Registerer, log *slog.Logg
 				Implicit:  s.name == "submissions" || s.name == "imaps" || s.name == "pop3s",
 				ProxyFrom: proxyFrom,
 				MaxConns:  c.Listen.MaxConns, MaxPerNetwork: c.Listen.MaxPerNetwork,
+				Refuse: refusal(s.name), Part: s.name,
 				Log: log, Metrics: metrics,
 			})
 			if err != nil {
@@ -89,6 +90,17 @@ func bind(c Config, cert *certs.Store, reg prometheus.Registerer, log *slog.Logg
 		}
 	}
 	return &ls, nil
+}
+
+// refusal returns what a connection beyond the limits is told, in the words of
+// its protocol. All of them mean: not now, try again.
+func refusal(service string) func(listen.Reason) []byte {
+	text := map[string]string{
+		"smtp": "421 4.7.0 Too many connections, try again later\r\n", "submission": "421 4.7.0 Too many connections, try again later\r\n",
+		"imap": "* BYE [UNAVAILABLE] Too many connections, try again later\r\n",
+		"pop3": "-ERR [SYS/TEMP] Too many connections, try again later\r\n",
+	}[service]
+	return func(listen.Reason) []byte { return []byte(text) }
 }
 
 // close gives the sockets back; for a start that came to nothing.
@@ -114,7 +126,10 @@ func services(c Config, s *Store, reg prometheus.Registerer, log *slog.Logger) m
 		return session.New(session.Options{
 			Hostname: c.Hostname, Kind: kind,
 			MessageSize: int64(c.SMTP.MessageSize), MaxRecipients: c.SMTP.MaxRecipients,
-			Log: log, Metrics: session.NewMetrics(reg, kind.String()),
+			// Offering DSN promises to send them (RFC 3461 §5), and this host
+			// does not send mail.
+			WithoutDSN: true,
+			Log:        log, Metrics: session.NewMetrics(reg, kind.String()),
 		}, room, s.Accounts).ServeConn
 	}
 	im := imap.New(imap.Options{

@@ -89,6 +89,7 @@ func serveStore(ctx context.Context, c Config, o ServeOptions, ls *listeners, h 
 		g.Go(func() error { return l.Serve(gctx, handlers[l.service]) })
 	}
 	g.Go(func() error { return watchJournal(gctx, s, log) })
+	g.Go(func() error { return ignoreEnd(gctx, s.Mailboxes.Run(gctx)) })
 	g.Go(func() error { return reload(gctx, c, cert, o.Log, log) })
 
 	if o.Ready != nil {
@@ -159,4 +160,12 @@ func reload(ctx context.Context, c Config, cert *certs.Store, level Logger, log 
 		}
 		log.Info("read again: certificate, log level", telemetry.Path, c.path)
 	}
+}
+
+// ignoreEnd drops the error that only says that ctx is done.
+func ignoreEnd(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
 }

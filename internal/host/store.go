@@ -35,7 +35,8 @@ type Store struct {
 	Accounts  *account.Store
 	Mailboxes *mailbox.Store
 
-	quota int64
+	quota   int64
+	scratch string
 }
 
 // OpenStore opens the store of a configured directory: it recovers the
@@ -67,6 +68,7 @@ func OpenStore(ctx context.Context, c Config, o StoreOptions) (*Store, error) {
 	s := &Store{
 		Journal: j,
 		quota:   int64(c.Mailbox.Quota),
+		scratch: c.DirPath("verify.db"),
 		Accounts: account.New(account.Options{
 			Clock: o.Clock, Log: o.Log,
 		}),
@@ -120,7 +122,10 @@ func (s *Store) ownerName(id account.ID) string {
 
 // Admin returns what acts on operators' requests.
 func (s *Store) Admin() *admin.Executor {
-	return &admin.Executor{Accounts: s.Accounts, Mailboxes: s.Mailboxes, DefaultQuota: s.quota}
+	return &admin.Executor{
+		Accounts: s.Accounts, Mailboxes: s.Mailboxes,
+		DefaultQuota: s.quota, Scratch: s.scratch,
+	}
 }
 
 // Close closes the index, then the journal.

@@ -10,12 +10,12 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/store/mailbox"
 )
 
-// Executor acts on requests. All fields must be set; it may be used
-// concurrently.
+// Executor acts on requests. It may be used concurrently.
 type Executor struct {
 	Accounts     *account.Store
 	Mailboxes    *mailbox.Store
-	DefaultQuota int64 // of a new account, bytes; 0 is none
+	DefaultQuota int64  // of a new account, bytes; 0 is none
+	Scratch      string // file that Verify may use
 }
 
 // Do acts on one request. What went wrong is in the answer, in words for the

@@ -58,7 +58,8 @@ func Serve(ctx context.Context, l net.Listener, x *Executor) error {
 }
 
 func handler(x *Executor) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /", func(w http.ResponseWriter, r *http.Request) {
 		var q Request
 		d := json.NewDecoder(http.MaxBytesReader(w, r.Body, requestBytesMax))
 		d.DisallowUnknownFields()
@@ -70,6 +71,8 @@ func handler(x *Executor) http.Handler {
 		// A broken connection is the client's to notice.
 		_ = json.NewEncoder(w).Encode(x.Do(r.Context(), q))
 	})
+	mux.HandleFunc("POST /verify", x.serveVerify)
+	return mux
 }
 
 // ErrNotRunning is returned by Client when no host listens.
@@ -85,32 +88,45 @@ func (c Client) Do(ctx context.Context, q Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, fmt.Errorf("encode request: %w", err)
 	}
-	t := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", SocketPath(c.Dir))
-	}}
-	defer t.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(ctx, answerWaitMax)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://admin/", bytes.NewReader(body))
+	resp, done, err := c.post(ctx, "/", body)
 	if err != nil {
-		return Answer{}, fmt.Errorf("ask host: %w", err)
+		return Answer{}, err
 	}
-	resp, err := (&http.Client{Transport: t}).Do(req)
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" && !errors.Is(err, os.ErrPermission) {
-		return Answer{}, ErrNotRunning
-	}
-	if err != nil {
-		return Answer{}, fmt.Errorf("ask host: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-		return Answer{}, fmt.Errorf("ask host: %s: %s", resp.Status, bytes.TrimSpace(text))
-	}
+	defer done()
 	var a Answer
 	if err := json.NewDecoder(resp.Body).Decode(&a); err != nil {
 		return Answer{}, fmt.Errorf("read the host's answer: %w", err)
 	}
 	return a, nil
+}
+
+// post sends a body; done gives the connection back.
+func (c Client) post(ctx context.Context, path string, body []byte) (resp *http.Response, done func(), err error) {
+	t := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", SocketPath(c.Dir))
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://admin"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, nil, fmt.Errorf("ask host: %w", err)
+	}
+	resp, err = (&http.Client{Transport: t}).Do(req)
+	var op *net.OpError
+	switch {
+	case errors.As(err, &op) && op.Op == "dial" && !errors.Is(err, os.ErrPermission):
+		return nil, nil, ErrNotRunning
+	case err != nil:
+		return nil, nil, fmt.Errorf("ask host: %w", err)
+	}
+	done = func() {
+		_ = resp.Body.Close() // it has been read, or nobody wants the rest
+		t.CloseIdleConnections()
+	}
+	if resp.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // as much of the reason as there is
+		done()
+		return nil, nil, fmt.Errorf("ask host: %s: %s", resp.Status, bytes.TrimSpace(text))
+	}
+	return resp, done, nil
 }
