@@ -8,7 +8,9 @@ import (
 func TestDecide(t *testing.T) {
 	// Each item is one byte long. Good records have an LSN; "durable" is
 	// what their header knows.
-	good := func(lsn, durable LSN) tailItem { return tailItem{lsn: lsn, durable: durable, typ: TypeMessage, good: true} }
+	good := func(lsn, durable LSN) tailItem {
+		return tailItem{lsn: lsn, durable: durable, typ: TypeMessage, good: true}
+	}
 	bad := func(lsn, durable LSN) tailItem { return tailItem{lsn: lsn, durable: durable} }
 	seal := tailItem{lsn: 12, durable: 12, typ: TypeSeal, good: true}
 	for _, c := range []struct {

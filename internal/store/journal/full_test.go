@@ -55,10 +55,13 @@ func TestFull_undoesStampsAndKeepsLSNs(t *testing.T) {
 	var log []string
 	entry := func() *Entry {
 		return &Entry{
-			Type:  TypeMessage,
-			Stamp: func(l LSN) ([]byte, error) { log = append(log, fmt.Sprint("stamp ", l)); return []byte("0123456789abcdef"), nil },
-			Undo:  func() { log = append(log, "undo") },
-			Body:  [][]byte{[]byte("0123456789abcdef")},
+			Type: TypeMessage,
+			Stamp: func(l LSN) ([]byte, error) {
+				log = append(log, fmt.Sprint("stamp ", l))
+				return []byte("0123456789abcdef"), nil
+			},
+			Undo: func() { log = append(log, "undo") },
+			Body: [][]byte{[]byte("0123456789abcdef")},
 		}
 	}
 	w.maybe["0123456789abcdef"] = true
