@@ -39,6 +39,10 @@ func bad(text string) answer          { return answer{status: statusBAD, text: t
 func (s *session) failed(what string, err error) answer {
 	var damage *journal.DamageError
 	switch {
+	case s.link.err != nil:
+		return answer{} // nobody hears it
+	case errors.Is(err, errStopping):
+		return no("UNAVAILABLE", "Server is shutting down")
 	case errors.Is(err, mailbox.ErrNoSuchMailbox):
 		return no("NONEXISTENT", "No such mailbox")
 	case errors.Is(err, mailbox.ErrExists):

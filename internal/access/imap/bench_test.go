@@ -74,6 +74,7 @@ func (h *house) listen(implicit bool) (string, *tls.Config) {
 	h.must(err)
 	h.tb.Cleanup(func() { l.Close() })
 	config := &tls.Config{Certificates: []tls.Certificate{cert}}
+	h.config = config
 	go func() {
 		for {
 			c, err := l.Accept()

@@ -2,6 +2,7 @@ package imap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -17,10 +18,6 @@ type box struct {
 	readOnly bool
 	view     tracker
 	saved    []uint32 // UIDs of the last SEARCH with SAVE, ascending (RFC 5182)
-
-	// own is the MODSEQ of a change by this session whose new flags the
-	// client did not ask to see or has seen; 0: none.
-	own mailbox.ModSeq
 
 	keywords int // how many the client was told of
 	flags    flagPrinter
@@ -97,22 +94,31 @@ func (s *session) leaveBox() {
 	s.srv.o.Metrics.selected.Dec()
 }
 
-// notify tells the client what has changed in the selected mailbox.
-func (s *session) notify(ctx context.Context, expunges bool) error {
-	b := s.box
-	nctx, cancel := changeCtx(ctx)
+// take notes what has happened in the selected mailbox, to be told later.
+func (s *session) take(ctx context.Context) error {
+	tctx, cancel := changeCtx(ctx)
 	defer cancel()
-	ch, err := b.mb.Changes(nctx, b.view.modseq)
+	ch, err := s.box.mb.Changes(tctx, s.box.view.modseq)
 	if err != nil {
 		return fmt.Errorf("read changes: %w", err)
 	}
-	b.view.take(ch)
-	s.tellKeywords()
-	if b.view.pending(expunges) {
-		own := b.own
-		s.report(b.view.report(expunges, func(e mailbox.Entry) bool { return own == 0 || e.ModSeq != own }))
+	s.box.view.take(ch)
+	return nil
+}
+
+// notify tells the client what has changed in the selected mailbox.
+func (s *session) notify(ctx context.Context, expunges bool) error {
+	err := s.take(ctx)
+	if errors.Is(err, mailbox.ErrNoSuchMailbox) {
+		return nil // deleted: the session is about to be told so and to end
 	}
-	b.own = 0
+	if err != nil {
+		return err
+	}
+	s.tellKeywords()
+	if s.box.view.pending(expunges) {
+		s.report(s.box.view.report(expunges))
+	}
 	return nil
 }
 

@@ -199,6 +199,9 @@ func (f *fetcher) markSeen(ctx context.Context, spans []span, entries []mailbox.
 	if len(uids) == 0 {
 		return nil
 	}
+	if err := s.take(ctx); err != nil { // so that others' changes are told from ours
+		return err
+	}
 	sctx, cancel := changeCtx(ctx)
 	defer cancel()
 	res, err := s.srv.boxes.SetFlags(sctx, s.box.id, mailbox.SetFlags{
@@ -209,7 +212,7 @@ func (f *fetcher) markSeen(ctx context.Context, spans []span, entries []mailbox.
 	}
 	f.seen, f.seenModSeq = uids, res.ModSeq
 	if res.Written {
-		s.box.own = res.ModSeq // the rows say it
+		s.box.view.disown(res.ModSeq) // the rows say it
 	}
 	return nil
 }

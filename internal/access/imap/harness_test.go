@@ -85,6 +85,7 @@ type house struct {
 	stop   context.CancelFunc
 	open   atomic.Int64 // sessions
 	idle   chan struct{}
+	config *tls.Config // of the last listen
 }
 
 // newHouse starts a store and a server over it. close ends both.
@@ -99,7 +100,7 @@ func newHouse(tb testing.TB, o Options) *house {
 func (h *house) openOn(fs sys.FS, dir, path string) {
 	h.tb.Helper()
 	var err error
-	h.j, err = journal.Open(journal.Options{Dir: dir, FS: fs, Clock: sys.RealClock(), Rand: sys.Rand(), SegmentBytes: 64 << 20})
+	h.j, err = journal.Open(journal.Options{Dir: dir, FS: fs, Clock: sys.RealClock(), Rand: sys.Rand(), SegmentBytes: 64 << 20, ReserveBytes: 64 << 10})
 	h.must(err)
 	h.boxes = mailbox.New(mailbox.Options{}, h.j)
 	h.x, err = index.Open(context.Background(), index.Options{Path: path}, h.j, h.boxes)

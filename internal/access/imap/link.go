@@ -37,6 +37,7 @@ type pools struct {
 	read    sync.Pool // *[readBuffer]byte
 	write   sync.Pool // *[]byte
 	scratch sync.Pool // *[]byte
+	fold    sync.Pool // *folder
 }
 
 func newPools() *pools {
@@ -44,6 +45,7 @@ func newPools() *pools {
 		read:    sync.Pool{New: func() any { return new([readBuffer]byte) }},
 		write:   sync.Pool{New: func() any { b := make([]byte, 0, writeBuffer); return &b }},
 		scratch: sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }},
+		fold:    sync.Pool{New: func() any { return newFolder() }},
 	}
 }
 

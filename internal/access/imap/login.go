@@ -3,6 +3,7 @@ package imap
 import (
 	"context"
 	"errors"
+	"time"
 	"unicode/utf8"
 
 	"github.com/breakwater-mail/breakwater/internal/access/imap/command"
@@ -79,7 +80,7 @@ func (s *session) welcome(ctx context.Context, id sasl.Identity) answer {
 	s.log = s.log.With(telemetry.User, id.Address.String())
 	s.srv.o.Metrics.logins.WithLabelValues("ok").Inc()
 	s.log.Info("login")
-	s.link.endBy = s.srv.o.Clock.Now().AddDate(100, 0, 0)
+	s.link.endBy = time.Time{}
 	s.link.readWait = s.srv.o.IdleTimeout
 	s.provision(ctx)
 	return okCode(s.capabilities(), "Logged in")

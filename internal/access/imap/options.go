@@ -69,7 +69,8 @@ const (
 
 	// sessionsDefault: a mail program has a handful of connections, a person
 	// a handful of programs.
-	sessionsDefault    = 50
+	sessionsDefault = 50
+	// appendLimitDefault is what large providers take in one message.
 	appendLimitDefault = 50 << 20
 )
 

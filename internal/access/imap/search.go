@@ -191,7 +191,13 @@ func (s *session) find(ctx context.Context, q *query) ([]hit, error) {
 		return nil, fmt.Errorf("read entries: %w", err)
 	}
 	var hits []hit
-	var open []fetchRow
+	open := make([]fetchRow, 0, fetchBatch) // not decided yet
+	deeper := func() error {
+		more, err := s.findDeeper(ctx, q, open)
+		hits = append(hits, more...)
+		open = open[:0]
+		return err
+	}
 	_, err = s.box.each(all, entries, func(seq uint32, e *mailbox.Entry) error {
 		switch q.eval(&candidate{seq: seq, entry: e}) {
 		case yes:
@@ -199,59 +205,55 @@ func (s *session) find(ctx context.Context, q *query) ([]hit, error) {
 		case unknown:
 			open = append(open, fetchRow{seq: seq, entry: *e})
 		}
+		if len(open) == fetchBatch {
+			return deeper()
+		}
 		return nil
 	})
-	if err != nil || len(open) == 0 {
-		return hits, err
+	if err == nil {
+		err = deeper()
 	}
-	more, err := s.findDeeper(ctx, q, open)
 	if err != nil {
 		return nil, err
 	}
-	hits = append(hits, more...)
 	slices.SortFunc(hits, func(a, b hit) int { return int(int64(a.seq) - int64(b.seq)) })
 	return hits, nil
 }
 
-// findDeeper evaluates a query over messages that the hot list left open.
-func (s *session) findDeeper(ctx context.Context, q *query, open []fetchRow) ([]hit, error) {
-	var hits []hit
-	uids := make([]mailbox.UID, 0, fetchBatch)
-	for len(open) > 0 {
-		if s.wake.stopping() {
-			return nil, errStopping
-		}
-		rows := open[:min(len(open), fetchBatch)]
-		open = open[len(rows):]
-		uids = uids[:0]
-		for i := range rows {
-			uids = append(uids, rows[i].entry.UID)
-		}
-		if err := s.summaries(ctx, rows, uids); err != nil {
-			return nil, err
-		}
-		deep := rows[:0]
-		for _, row := range rows {
-			if row.summary == nil {
-				if row.broken {
-					q.damaged++
-				}
-				continue // gone meanwhile
-			}
-			switch q.eval(&candidate{seq: row.seq, entry: &row.entry, summary: row.summary}) {
-			case yes:
-				hits = append(hits, hit{row.seq, uint32(row.entry.UID), row.entry.ModSeq})
-			case unknown:
-				deep = append(deep, row)
-			}
-		}
-		more, err := s.scan(ctx, q, deep)
-		if err != nil {
-			return nil, err
-		}
-		hits = append(hits, more...)
+// findDeeper evaluates a query over messages that the hot list left open, at
+// most fetchBatch of them, by their summaries and then their bodies.
+func (s *session) findDeeper(ctx context.Context, q *query, rows []fetchRow) ([]hit, error) {
+	if len(rows) == 0 {
+		return nil, nil
 	}
-	return hits, nil
+	if s.wake.stopping() {
+		return nil, errStopping
+	}
+	uids := make([]mailbox.UID, len(rows))
+	for i := range rows {
+		uids[i] = rows[i].entry.UID
+	}
+	if err := s.summaries(ctx, rows, uids); err != nil {
+		return nil, err
+	}
+	var hits []hit
+	deep := rows[:0]
+	for _, row := range rows {
+		if row.summary == nil {
+			if row.broken {
+				q.damaged++
+			}
+			continue // gone meanwhile
+		}
+		switch q.eval(&candidate{seq: row.seq, entry: &row.entry, summary: row.summary}) {
+		case yes:
+			hits = append(hits, hit{row.seq, uint32(row.entry.UID), row.entry.ModSeq})
+		case unknown:
+			deep = append(deep, row)
+		}
+	}
+	more, err := s.scan(ctx, q, deep)
+	return append(hits, more...), err
 }
 
 // scanners is how many goroutines of one search read bodies.
@@ -274,7 +276,8 @@ func (s *session) scan(ctx context.Context, q *query, rows []fetchRow) ([]hit, e
 				for i := w; i < len(rows); i += scanners {
 					mine = append(mine, rows[i])
 				}
-				buf, at := newFolder(), w
+				buf, at := s.srv.pools.fold.Get().(*folder), w
+				defer s.srv.pools.fold.Put(buf)
 				return s.openAll(sctx, mine, func(row *fetchRow, body *journal.Body, err error) error {
 					if cerr := sctx.Err(); cerr != nil {
 						return cerr

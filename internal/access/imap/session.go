@@ -108,6 +108,12 @@ func (s *session) turn(ctx context.Context) {
 		s.misunderstood(c.Tag, b, err)
 		return
 	}
+	if c.Verb == command.Idle && s.loggedIn {
+		// Not by way of execute, whose frames are large: a session may idle
+		// for days, and a stack that is not deep shrinks.
+		s.answer(ctx, c.Tag, "IDLE", true, s.idle(ctx))
+		return
+	}
 	s.execute(ctx, c)
 }
 
@@ -116,9 +122,7 @@ func (s *session) execute(ctx context.Context, c command.Command) {
 	began := s.srv.o.Clock.Now()
 	a := s.do(ctx, c)
 	s.answer(ctx, c.Tag, c.Verb.Name(), mayExpunge(c.Verb), a)
-	if c.Verb != command.Idle {
-		s.srv.o.Metrics.seconds.WithLabelValues(c.Verb.Name()).Observe(s.srv.o.Clock.Now().Sub(began).Seconds())
-	}
+	s.srv.o.Metrics.seconds.WithLabelValues(c.Verb.Name()).Observe(s.srv.o.Clock.Now().Sub(began).Seconds())
 }
 
 // answer ends a command: the notices that are due, then the tagged response.
@@ -296,11 +300,8 @@ func (s *session) simple(ctx context.Context, tag string, v command.Simple) answ
 	if !s.loggedIn {
 		return bad("Log in first")
 	}
-	switch v {
-	case command.Namespace:
+	if v == command.Namespace {
 		return s.namespace()
-	case command.Idle:
-		return s.idle(ctx)
 	}
 	if s.box == nil {
 		return bad("Select a mailbox first")

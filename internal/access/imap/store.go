@@ -41,6 +41,9 @@ func (s *session) store(ctx context.Context, v command.Store) answer {
 		since := mailbox.ModSeq(v.UnchangedSince)
 		change.UnchangedSince = &since
 	}
+	if err := s.take(ctx); err != nil { // so that others' changes are told from ours
+		return s.failed(v.Name(), err)
+	}
 	res, err := s.srv.boxes.SetFlags(sctx, s.box.id, change)
 	if err != nil {
 		return s.failed(v.Name(), err)
@@ -61,7 +64,7 @@ func (s *session) writeStored(ctx context.Context, v command.Store, spans []span
 		return 0, err
 	}
 	if res.Written {
-		s.box.own = res.ModSeq
+		s.box.view.disown(res.ModSeq)
 	}
 	return s.box.each(spans, entries, func(seq uint32, e *mailbox.Entry) error {
 		if _, failed := slices.BinarySearch(res.Modified, e.UID); failed {

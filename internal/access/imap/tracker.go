@@ -20,6 +20,12 @@ type tracker struct {
 	gone    []uint32        // UIDs of told messages that are not there any more, not yet told; ascending
 	changed []mailbox.Entry // told messages with flags not yet told, by UID
 	modseq  mailbox.ModSeq  // changes up to here were taken
+
+	// own is the MODSEQ of a change by the client itself, whose flags it knows;
+	// 0: none. owed are the UIDs of messages that somebody else had changed
+	// before that, and which are to be told all the same; ascending.
+	own  mailbox.ModSeq
+	owed []uint32
 }
 
 // newTracker starts with the mailbox as it is, all of it told.
@@ -107,9 +113,31 @@ func (t *tracker) pending(expunges bool) bool {
 	return len(t.uids) != t.told || len(t.changed) > 0 || expunges && len(t.gone) > 0
 }
 
+// disown notes that the change with MODSEQ m is the client's own. All that
+// happened before it must have been taken: where another change came in
+// between, it cannot be told apart any more and nothing is held back.
+func (t *tracker) disown(m mailbox.ModSeq) {
+	if m != t.modseq+1 {
+		return
+	}
+	t.own, t.owed = m, nil
+	for _, e := range t.changed {
+		t.owed = append(t.owed, uint32(e.UID))
+	}
+}
+
+// knows says whether the client knows of a change of flags by itself.
+func (t *tracker) knows(e mailbox.Entry) bool {
+	if t.own == 0 || e.ModSeq != t.own {
+		return false
+	}
+	_, owed := slices.BinarySearch(t.owed, uint32(e.UID))
+	return !owed
+}
+
 // report gives what may be told now and takes it as told; expunges says
-// whether messages may be told to be gone. keep filters the changes of flags.
-func (t *tracker) report(expunges bool, keep func(mailbox.Entry) bool) notices {
+// whether messages may be told to be gone.
+func (t *tracker) report(expunges bool) notices {
 	n := notices{exists: -1}
 	if expunges && len(t.gone) > 0 {
 		n.expunged = make([]uint32, 0, len(t.gone))
@@ -127,12 +155,12 @@ func (t *tracker) report(expunges bool, keep func(mailbox.Entry) bool) notices {
 	}
 	for _, e := range t.changed {
 		at, known := t.position(uint32(e.UID))
-		if !known || t.isGone(uint32(e.UID)) || keep != nil && !keep(e) {
+		if !known || t.isGone(uint32(e.UID)) || t.knows(e) {
 			continue
 		}
 		n.changed = append(n.changed, sequenced{uint32(at + 1), e})
 	}
-	t.changed = nil
+	t.changed, t.own, t.owed = nil, 0, nil
 	return n
 }
 

@@ -108,10 +108,3 @@ func (w *waker) stopping() bool {
 	defer w.mu.Unlock()
 	return w.stopped
 }
-
-// forget drops a change that was told before it was of interest.
-func (w *waker) forget() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.changed = false
-}

@@ -14,19 +14,36 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/access/imap/wire"
 )
 
-func TestParse_Commands(t *testing.T) {
-	set := func(v string) wire.Set {
-		s, err := wire.ParseSet([]byte(v))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
+// parsed is a command's text and what it means.
+type parsed struct {
+	line string
+	want Verb
+}
+
+func set(v string) wire.Set {
+	s, err := wire.ParseSet([]byte(v))
+	if err != nil {
+		panic(err)
 	}
-	date := wire.Date{Year: 2026, Month: time.February, Day: 1}
-	tests := []struct {
-		line string
-		want Verb
-	}{
+	return s
+}
+
+func checkParsed(t *testing.T, tests []parsed) {
+	t.Helper()
+	for _, tt := range tests {
+		got, err := Parse([]byte("a1 " + tt.line + "\r\n"))
+		if err != nil {
+			t.Errorf("%s: %v", tt.line, err)
+			continue
+		}
+		if diff := cmp.Diff(Command{"a1", tt.want}, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", tt.line, diff)
+		}
+	}
+}
+
+func TestParse_MailboxCommands(t *testing.T) {
+	checkParsed(t, []parsed{
 		{"noop", Noop},
 		{"AUTHENTICATE PLAIN", Authenticate{Mechanism: "PLAIN"}},
 		{"AUTHENTICATE plain =", Authenticate{Mechanism: "PLAIN", Initial: []byte{}}},
@@ -55,6 +72,12 @@ func TestParse_Commands(t *testing.T) {
 		{`LSUB "" *`, Lsub{Pattern: "*"}},
 		{"STATUS a (SIZE HIGHESTMODSEQ SIZE)", Status{Mailbox: "a", Items: []StatusItem{StatusSize, StatusHighestModSeq}}},
 		{"UID EXPUNGE 1:3", UIDExpunge{Set: set("1:3")}},
+	})
+}
+
+func TestParse_MessageCommands(t *testing.T) {
+	date := wire.Date{Year: 2026, Month: time.February, Day: 1}
+	checkParsed(t, []parsed{
 		{"SEARCH UNSEEN", Search{Key: Key{Keys: []Key{{Op: KeyUnseen}}}}},
 		{"UID SEARCH RETURN (SAVE COUNT) CHARSET utf-8 NOT (OR FROM a 1:2) SINCE 1-Feb-2026 $", Search{
 			UID: true, Extended: true, Return: ReturnSave | ReturnCount, Charset: "UTF-8",
@@ -84,17 +107,7 @@ func TestParse_Commands(t *testing.T) {
 		}},
 		{"STORE 1 -FLAGS ()", Store{Set: set("1"), Op: StoreRemove}},
 		{"UID MOVE 1,2 Trash", Copy{UID: true, Move: true, Set: set("1,2"), Mailbox: "Trash"}},
-	}
-	for _, tt := range tests {
-		got, err := Parse([]byte("a1 " + tt.line + "\r\n"))
-		if err != nil {
-			t.Errorf("%s: %v", tt.line, err)
-			continue
-		}
-		if diff := cmp.Diff(Command{"a1", tt.want}, got, cmpopts.EquateEmpty()); diff != "" {
-			t.Errorf("%s: (-want +got)\n%s", tt.line, diff)
-		}
-	}
+	})
 }
 
 func TestParse_Refuses(t *testing.T) {
