@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
 )
@@ -45,6 +46,7 @@ type Journal struct {
 	queue    queue
 	done     chan struct{} // closed when the log's goroutine has ended; nil before Start
 	started  atomic.Bool
+	busy     atomic.Int64 // Unix nanoseconds since when a group is being made durable; 0 if none
 }
 
 // Durable gives the last LSN that is durable.
@@ -63,6 +65,17 @@ func (j *Journal) Err() error {
 		return *p
 	}
 	return nil
+}
+
+// Stalled gives for how long the group in hand has been waiting for the disk,
+// or for the view behind it; 0 if none is. A sound disk takes milliseconds, a
+// dead mount may never answer.
+func (j *Journal) Stalled() time.Duration {
+	since := j.busy.Load()
+	if since == 0 {
+		return 0
+	}
+	return max(0, j.o.Clock.Now().Sub(time.Unix(0, since)))
 }
 
 // fail makes an error of the disk final: what the disk holds is not known any

@@ -56,7 +56,9 @@ func (w *writer) run() {
 		if len(w.taken) == 0 {
 			break
 		}
+		w.j.busy.Store(w.j.o.Clock.Now().UnixNano())
 		w.commit(w.taken)
+		w.j.busy.Store(0)
 		clear(w.taken)
 	}
 	w.shut()
