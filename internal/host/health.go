@@ -2,6 +2,7 @@ package host
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -51,13 +52,22 @@ func (h *health) now() report {
 }
 
 func journalProblem(s *Store) string {
-	if err := s.Journal.Err(); err != nil {
+	if err := s.ready(); err != nil {
 		return err.Error()
 	}
-	if d := time.Duration(0); d > stallMax {
-		return "a write has been waiting for the disk for " + d.Round(time.Second).String()
-	}
 	return ""
+}
+
+// ready says why mail cannot be taken now, if so: a failed journal takes none
+// until the next start, a stalled disk none until it answers.
+func (s *Store) ready() error {
+	if err := s.Journal.Err(); err != nil {
+		return err
+	}
+	if d := s.Journal.Stalled(); d > stallMax {
+		return fmt.Errorf("a write has been waiting for the disk for %v", d.Round(time.Second))
+	}
+	return nil
 }
 
 func indexProblem(s *Store) string {

@@ -121,7 +121,7 @@ func services(c Config, s *Store, reg prometheus.Registerer, log *slog.Logger) m
 	smtpServer := func(kind session.Kind) serveConn {
 		room := mailroom{intake.New(intake.Options{
 			Hostname: c.Hostname, Submission: kind == session.Submission,
-			MessageSize: int64(c.SMTP.MessageSize), Log: log,
+			MessageSize: int64(c.SMTP.MessageSize), Ready: s.ready, Log: log,
 		}, s.Accounts, s.Mailboxes)}
 		return session.New(session.Options{
 			Hostname: c.Hostname, Kind: kind,

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
+	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/store/index"
 	"github.com/breakwater-mail/breakwater/internal/store/mailbox"
 )
@@ -75,7 +75,7 @@ func (x *Executor) serveVerify(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	enc := json.NewEncoder(w)
 	send := func(l verifyLine) error {
-		if err := control.SetWriteDeadline(time.Now().Add(answerWaitMax)); err != nil {
+		if err := control.SetWriteDeadline(sys.RealClock().Now().Add(answerWaitMax)); err != nil {
 			return err
 		}
 		if err := enc.Encode(l); err != nil {

@@ -36,6 +36,9 @@ type Body struct {
 
 // Begin begins a message for the recipients that were accepted.
 func (i *Intake) Begin(ctx context.Context, e smtp.Envelope) (*Body, error) {
+	if err := i.o.Ready(); err != nil {
+		return nil, fmt.Errorf("store is not ready: %w", err)
+	}
 	ts, err := i.targets(ctx, &e)
 	if err != nil {
 		return nil, err

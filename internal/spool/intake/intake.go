@@ -26,8 +26,11 @@ type Options struct {
 	Submission  bool   // for our own users, who are told why mail for other hosts is refused
 	MessageSize int64  // octets; 50 MiB if 0
 	Clock       sys.Clock
-	Rand        io.Reader    // makes envelope ids; sys.Rand if nil
-	Log         *slog.Logger // nil: none
+	Rand        io.Reader // makes envelope ids; sys.Rand if nil
+	// Ready says why mail cannot be taken now, nil if it can: it spares a
+	// sender from waiting for a store that does not answer. nil: it always can.
+	Ready func() error
+	Log   *slog.Logger // nil: none
 }
 
 // Intake takes messages in. Its methods may be called concurrently.
@@ -51,14 +54,20 @@ func New(o Options, accounts *account.Store, mailboxes *mailbox.Store) *Intake {
 	if o.Rand == nil {
 		o.Rand = sys.Rand()
 	}
+	if o.Ready == nil {
+		o.Ready = func() error { return nil }
+	}
 	o.Log = telemetry.Logger(o.Log, "intake")
 	return &Intake{o: o, accounts: accounts, mailboxes: mailboxes}
 }
 
-// Sender says whether who has logged in may send as e.From: its own address,
-// with or without a detail, or an alias that leads to it. Without a login
-// there is nothing to say.
+// Sender says whether a transaction may begin: the store must be able to take
+// mail, and who has logged in may only send as its own address, with or
+// without a detail, or an alias that leads to it.
 func (i *Intake) Sender(ctx context.Context, e *smtp.Envelope) error {
+	if err := i.o.Ready(); err != nil {
+		return fmt.Errorf("store is not ready: %w", err)
+	}
 	if e.Account == 0 || e.From.IsZero() {
 		return nil
 	}

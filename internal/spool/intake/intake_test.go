@@ -350,3 +350,17 @@ func TestHopCounter_stopsAtBody(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// Incident stalled-disk: a store that does not answer takes no new mail, and
+// says so with 4yz rather than by silence.
+func TestReady_refusesBeforeTheStoreIsAsked(t *testing.T) {
+	stalled := errors.New("a write has been waiting for the disk for 7s")
+	r := newRoom(t, Options{Ready: func() error { return stalled }}, "one")
+	e := r.envelope("a@example.org", "one@demo.test")
+	if err := r.Sender(t.Context(), &e); !errors.Is(err, stalled) {
+		t.Errorf("Sender = %v, want the fault", err)
+	}
+	if _, err := r.Begin(t.Context(), e); !errors.Is(err, stalled) {
+		t.Errorf("Begin = %v, want the fault", err)
+	}
+}
