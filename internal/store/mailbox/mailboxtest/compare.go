@@ -1,13 +1,13 @@
 package mailboxtest
 
 import (
-	"errors"
+	"bytes"
+	"context"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strings"
-
-	"pgregory.net/rapid"
 
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/store/account"
@@ -15,59 +15,110 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/store/mailbox"
 )
 
-// compare looks at everything that a reader can see.
-func (r *run) compare(t *rapid.T) {
-	for acct := account.ID(1); acct <= 2; acct++ {
-		r.compareTree(t, acct)
-		var bytes, messages int64
-		for name, b := range r.m.account(acct).boxes {
-			r.compareBox(t, name, b)
-			for _, m := range b.messages {
-				bytes, messages = bytes+int64(len(m.body)), messages+1
-			}
-		}
-		gotBytes, gotMessages, err := r.s.Store().Usage(r.ctx, acct)
-		r.must(t, "usage", err)
-		if gotBytes != bytes || gotMessages != messages {
-			t.Fatalf("account %d uses %d bytes in %d messages, model says %d in %d", acct, gotBytes, gotMessages, bytes, messages)
+// Compare looks at everything that a reader of s can see and says where it is
+// not what the model has. New mailboxes' ids and UIDVALIDITYs are taken into
+// the model. src chooses the MODSEQs from which changes are asked for.
+func (m *Model) Compare(ctx context.Context, s *mailbox.Store, src Source) error {
+	if err := m.Adopt(ctx, s); err != nil {
+		return err
+	}
+	c := comparer{ctx: ctx, s: s, m: m, src: src}
+	for _, acct := range Accounts() {
+		if err := c.account(acct); err != nil {
+			return fmt.Errorf("account %d: %w; model:\n%s", acct, err, m)
 		}
 	}
-	r.compareWatched(t)
+	return nil
 }
 
-// compareTree compares names, special uses and subscriptions.
-func (r *run) compareTree(t *rapid.T, acct account.ID) {
-	a := r.m.account(acct)
-	infos, err := r.s.Store().List(r.ctx, acct)
-	r.must(t, "list", err)
+// Adopt takes ids and UIDVALIDITYs of new mailboxes into the model; the latter
+// must be higher than all before.
+func (m *Model) Adopt(ctx context.Context, s *mailbox.Store) error {
+	highest := m.validity
+	for acct, a := range m.accounts {
+		infos, err := s.List(ctx, acct)
+		if err != nil {
+			return fmt.Errorf("list: %w", err)
+		}
+		for _, i := range infos {
+			b := a.boxes[i.Name]
+			if b == nil || b.id != 0 || !i.Exists {
+				continue
+			}
+			if i.UIDValidity <= m.validity {
+				return fmt.Errorf("new mailbox %s has UIDVALIDITY %d, %d was given before", i.Name, i.UIDValidity, m.validity)
+			}
+			b.id, b.validity = i.ID, i.UIDValidity
+			highest = max(highest, i.UIDValidity)
+		}
+	}
+	m.validity = highest
+	return nil
+}
+
+type comparer struct {
+	ctx context.Context
+	s   *mailbox.Store
+	m   *Model
+	src Source
+}
+
+// account compares an account's tree, mailboxes and usage.
+func (c *comparer) account(acct account.ID) error {
+	if err := c.tree(acct); err != nil {
+		return err
+	}
+	var size, messages int64
+	a := c.m.account(acct)
+	for _, name := range a.names() {
+		if err := c.mailbox(a.boxes[name]); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		for _, m := range a.boxes[name].messages {
+			size, messages = size+int64(len(m.body)), messages+1
+		}
+	}
+	gotSize, gotMessages, err := c.s.Usage(c.ctx, acct)
+	if err != nil {
+		return fmt.Errorf("usage: %w", err)
+	}
+	if gotSize != size || gotMessages != messages {
+		return fmt.Errorf("uses %d bytes in %d messages, model says %d in %d", gotSize, gotMessages, size, messages)
+	}
+	return nil
+}
+
+// tree compares names, special uses and subscriptions.
+func (c *comparer) tree(acct account.ID) error {
+	a := c.m.account(acct)
+	infos, err := c.s.List(c.ctx, acct)
+	if err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
 	seen := make(map[string]bool)
 	for _, i := range infos {
-		if seen[i.Name] {
-			t.Fatalf("%s is listed twice", i.Name)
+		b := a.boxes[i.Name]
+		switch {
+		case seen[i.Name]:
+			return fmt.Errorf("%s is listed twice", i.Name)
+		case i.Exists != (b != nil), i.Subscribed != a.subscriptions[i.Name], i.Account != acct,
+			b != nil && (i.ID != b.id || i.SpecialUse != b.use || i.UIDValidity != b.validity):
+			return fmt.Errorf("listed: %+v, model has %+v, subscribed %v", i, b, a.subscriptions[i.Name])
 		}
 		seen[i.Name] = true
-		b := a.boxes[i.Name]
-		if i.Exists != (b != nil) || i.Subscribed != a.subscriptions[i.Name] || i.Account != acct {
-			t.Fatalf("listed: %+v, model has %+v, subscribed %v", i, b, a.subscriptions[i.Name])
-		}
-		if b != nil && (i.ID != b.id || i.SpecialUse != b.use || i.UIDValidity != b.validity) {
-			t.Fatalf("listed: %+v, model has %+v", i, b)
+	}
+	for _, names := range [][]string{a.names(), slices.Collect(maps.Keys(a.subscriptions))} {
+		for _, name := range names {
+			if !seen[name] {
+				return fmt.Errorf("%s is not listed", name)
+			}
 		}
 	}
-	for name := range a.boxes {
-		if !seen[name] {
-			t.Fatalf("%s is not listed; model:\n%s", name, r.m)
-		}
-	}
-	for name := range a.subscriptions {
-		if !seen[name] {
-			t.Fatalf("subscription %s is not listed", name)
-		}
-	}
+	return nil
 }
 
-// compareBox compares a mailbox's numbers and messages.
-func (r *run) compareBox(t *rapid.T, name string, b *modelBox) {
+// mailbox compares a mailbox's numbers and messages.
+func (c *comparer) mailbox(b *modelBox) error {
 	want := mailbox.Status{Messages: uint32(len(b.messages)), UIDNext: b.uidNext, UIDValidity: b.validity, HighestModSeq: b.modSeq}
 	for _, m := range b.messages {
 		want.Size += int64(len(m.body))
@@ -78,158 +129,122 @@ func (r *run) compareBox(t *rapid.T, name string, b *modelBox) {
 			want.Deleted++
 		}
 	}
-	got, err := r.s.Store().GetStatus(r.ctx, b.id)
-	r.must(t, "status", err)
-	if got != want {
-		t.Fatalf("%s has status %+v, model says %+v", name, got, want)
+	got, err := c.s.GetStatus(c.ctx, b.id)
+	if err != nil {
+		return fmt.Errorf("status: %w", err)
 	}
-	mb, err := r.s.Store().OpenMailbox(r.ctx, b.id)
-	r.must(t, "open", err)
+	if got != want {
+		return fmt.Errorf("has status %+v, model says %+v", got, want)
+	}
+	mb, err := c.s.OpenMailbox(c.ctx, b.id)
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
 	defer mb.Close()
-	es, seq, err := mb.Entries(r.ctx)
-	r.must(t, "entries", err)
+	es, seq, err := mb.Entries(c.ctx)
+	if err != nil {
+		return fmt.Errorf("entries: %w", err)
+	}
 	if len(es) != len(b.messages) || seq != b.modSeq {
-		t.Fatalf("%s has %d entries at %d, model says %d at %d", name, len(es), seq, len(b.messages), b.modSeq)
+		return fmt.Errorf("has %d entries at %d, model says %d at %d", len(es), seq, len(b.messages), b.modSeq)
 	}
 	for i, e := range es {
-		r.compareEntry(t, name, mb, e, b.messages[i])
+		if err := c.entry(mb, e, b.messages[i]); err != nil {
+			return err
+		}
 	}
-	r.compareSummaries(t, b)
-	r.compareChanges(t, mb, b)
-	if len(r.open) < 4 && !slices.ContainsFunc(r.open, func(w *watched) bool { return w.mb.Info().ID == b.id }) {
-		r.watch(t, b)
+	if err := c.summaries(b); err != nil {
+		return err
 	}
+	return c.changes(mb, b)
 }
 
-func (r *run) compareEntry(t *rapid.T, name string, mb *mailbox.Mailbox, e mailbox.Entry, m modelMessage) {
+func (c *comparer) entry(mb *mailbox.Mailbox, e mailbox.Entry, m modelMessage) error {
 	flags := mb.FlagNames(e.Flags)
 	slices.Sort(flags)
 	if e.UID != m.uid || e.ModSeq != m.modSeq || e.Size != uint32(len(m.body)) || e.Date != m.date ||
 		!slices.Equal(flags, slices.Sorted(maps.Keys(m.flags))) {
-		t.Fatalf("%s has %+v with %v, model says UID %d, MODSEQ %d, %d bytes, date %d, %v",
-			name, e, flags, m.uid, m.modSeq, len(m.body), m.date, m.flags)
+		return fmt.Errorf("has %+v with %v, model says UID %d, MODSEQ %d, %d bytes, date %d, %v",
+			e, flags, m.uid, m.modSeq, len(m.body), m.date, m.flags)
 	}
-	r.compareText(t, e.Message, m.body)
+	return c.text(e.Message, m.body)
 }
 
-func (r *run) compareText(t *rapid.T, lsn journal.LSN, want string) {
-	body, err := r.s.Store().OpenMessage(r.ctx, lsn)
-	r.must(t, "open message", err)
+func (c *comparer) text(lsn journal.LSN, want string) error {
+	body, err := c.s.OpenMessage(c.ctx, lsn)
+	if err != nil {
+		return fmt.Errorf("open message: %w", err)
+	}
 	defer body.Close()
-	got, err := io.ReadAll(io.NewSectionReader(body, 0, body.Size()))
-	r.must(t, "read message", err)
-	if string(got) != want {
-		t.Fatalf("message %s has %d bytes that are not the %d delivered", lsn, len(got), len(want))
+	got := bytes.NewBuffer(make([]byte, 0, body.Size()+bytes.MinRead))
+	if _, err := got.ReadFrom(io.NewSectionReader(body, 0, body.Size())); err != nil {
+		return fmt.Errorf("read message: %w", err)
 	}
+	if got.String() != want {
+		return fmt.Errorf("message %s has %d bytes that are not the %d delivered", lsn, got.Len(), len(want))
+	}
+	return nil
 }
 
-func (r *run) compareSummaries(t *rapid.T, b *modelBox) {
+// summaries asks for the parsed form of all UIDs there may be.
+func (c *comparer) summaries(b *modelBox) error {
 	var uids []mailbox.UID
 	for u := mailbox.UID(1); u != b.uidNext; u++ {
 		uids = append(uids, u)
 	}
 	at := 0
-	err := r.s.Store().Summaries(r.ctx, b.id, uids, func(u mailbox.UID, m *message.Message) error {
+	err := c.s.Summaries(c.ctx, b.id, uids, func(u mailbox.UID, m *message.Message) error {
 		want := b.messages[at]
 		at++
 		subject, _, _ := strings.Cut(want.body[strings.Index(want.body, "Subject: ")+9:], "\r\n")
 		if u != want.uid || m == nil || m.Envelope.Subject != subject || m.Size != int64(len(want.body)) {
-			return errors.New("summary of UID " + subject)
+			return fmt.Errorf("UID %d has summary %+v, model has UID %d, %s", u, m, want.uid, subject)
 		}
 		return nil
 	})
-	r.must(t, "summaries", err)
-	if at != len(b.messages) {
-		t.Fatalf("%d summaries of %d messages", at, len(b.messages))
+	if err == nil && at != len(b.messages) {
+		err = fmt.Errorf("%d summaries of %d messages", at, len(b.messages))
 	}
+	return err
 }
 
-// compareChanges asks what happened since a random MODSEQ.
-func (r *run) compareChanges(t *rapid.T, mb *mailbox.Mailbox, b *modelBox) {
-	since := mailbox.ModSeq(rapid.Uint64Range(0, uint64(b.modSeq)).Draw(t, "since"))
-	c, err := mb.Changes(r.ctx, since)
-	r.must(t, "changes", err)
-	var changed []mailbox.UID
+// changes asks what happened since some MODSEQ.
+func (c *comparer) changes(mb *mailbox.Mailbox, b *modelBox) error {
+	since := mailbox.ModSeq(c.src.IntN("since", int(b.modSeq)+1))
+	got, err := mb.Changes(c.ctx, since)
+	if err != nil {
+		return fmt.Errorf("changes: %w", err)
+	}
+	var changed, gotChanged []mailbox.UID
 	for _, m := range b.messages {
 		if m.modSeq > since {
 			changed = append(changed, m.uid)
 		}
 	}
-	got := make([]mailbox.UID, 0, len(c.Changed))
-	for _, e := range c.Changed {
-		got = append(got, e.UID)
+	for _, e := range got.Changed {
+		gotChanged = append(gotChanged, e.UID)
 	}
-	if !slices.Equal(got, changed) || c.ModSeq != b.modSeq || c.UIDNext != b.uidNext {
-		t.Fatalf("since %d: changed %v, at %d, %d, model says %v, at %d, %d", since, got, c.ModSeq, c.UIDNext, changed, b.modSeq, b.uidNext)
+	if !slices.Equal(gotChanged, changed) || got.ModSeq != b.modSeq || got.UIDNext != b.uidNext {
+		return fmt.Errorf("since %d: changed %v, at %d, %d, model says %v, at %d, %d",
+			since, gotChanged, got.ModSeq, got.UIDNext, changed, b.modSeq, b.uidNext)
 	}
-	checkVanished(t, c.Vanished, b, since)
+	return b.checkVanished(got.Vanished, since)
 }
 
 // checkVanished accepts more than what vanished since, but nothing that is
 // there (RFC 7162 §3.2.6).
-func checkVanished(t *rapid.T, got []mailbox.UID, b *modelBox, since mailbox.ModSeq) {
+func (b *modelBox) checkVanished(got []mailbox.UID, since mailbox.ModSeq) error {
 	if !slices.IsSorted(got) {
-		t.Fatalf("vanished is not in order: %v", got)
+		return fmt.Errorf("vanished is not in order: %v", got)
 	}
 	for _, u := range got {
 		if u >= b.uidNext || b.find(u) != nil {
-			t.Fatalf("vanished names UID %d, which is there or to come", u)
+			return fmt.Errorf("vanished names UID %d, which is there or to come", u)
 		}
 	}
 	for _, g := range b.gone {
 		if g.modSeq > since && !slices.Contains(got, g.uid) {
-			t.Fatalf("vanished since %d lacks UID %d", since, g.uid)
-		}
-	}
-}
-
-// watch keeps a mailbox open from now on.
-func (r *run) watch(t *rapid.T, b *modelBox) {
-	mb, err := r.s.Store().OpenMailbox(r.ctx, b.id)
-	r.must(t, "open", err)
-	w := &watched{mb: mb, since: b.modSeq, known: make(map[mailbox.UID]bool)}
-	for _, m := range b.messages {
-		w.known[m.uid] = true
-	}
-	r.open = append(r.open, w)
-}
-
-// compareWatched follows open mailboxes by their changes alone, as a session
-// does, and sees that this leads to the same messages.
-func (r *run) compareWatched(t *rapid.T) {
-	r.open = slices.DeleteFunc(r.open, func(w *watched) bool {
-		if w.mb.Deleted() {
-			w.mb.Close()
-			return true
-		}
-		c, err := w.mb.Changes(r.ctx, w.since)
-		r.must(t, "changes", err)
-		for _, e := range c.Changed {
-			w.known[e.UID] = true
-		}
-		for _, u := range c.Vanished {
-			delete(w.known, u)
-		}
-		w.since = c.ModSeq
-		b := r.byID(w.mb.Info().ID)
-		if b == nil || len(w.known) != len(b.messages) {
-			t.Fatalf("following %s led to %d messages, model has %+v", w.mb.Info().Name, len(w.known), b)
-		}
-		for _, m := range b.messages {
-			if !w.known[m.uid] {
-				t.Fatalf("following %s missed UID %d", w.mb.Info().Name, m.uid)
-			}
-		}
-		return false
-	})
-}
-
-func (r *run) byID(id mailbox.ID) *modelBox {
-	for _, a := range r.m.accounts {
-		for _, b := range a.boxes {
-			if b.id == id {
-				return b
-			}
+			return fmt.Errorf("vanished since %d lacks UID %d", since, g.uid)
 		}
 	}
 	return nil

@@ -301,3 +301,30 @@ func (m *Model) String() string {
 	}
 	return b.String()
 }
+
+// Clone makes a copy that shares nothing that changes.
+func (m *Model) Clone() *Model {
+	c := &Model{accounts: make(map[account.ID]*modelAccount), validity: m.validity}
+	for id, a := range m.accounts {
+		n := c.account(id)
+		n.subscriptions = maps.Clone(a.subscriptions)
+		for name, b := range a.boxes {
+			box := *b
+			box.messages, box.gone, box.keywords = slices.Clone(b.messages), slices.Clone(b.gone), slices.Clone(b.keywords)
+			n.boxes[name] = &box
+		}
+	}
+	return c
+}
+
+// byID finds a mailbox wherever it is.
+func (m *Model) byID(id mailbox.ID) *modelBox {
+	for _, a := range m.accounts {
+		for _, b := range a.boxes {
+			if b.id == id {
+				return b
+			}
+		}
+	}
+	return nil
+}
