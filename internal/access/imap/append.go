@@ -39,7 +39,7 @@ func (s *session) appendCommand(ctx context.Context, head command.AppendHead, m 
 		a.find(ctx, head.Mailbox)
 	}
 	for {
-		a.check(m, lit)
+		a.check(ctx, m, lit)
 		if a.refused != nil && (!lit.Plus || lit.Size > skipMax) {
 			return s.refuseLiteral(a.tag, lit, *a.refused)
 		}
@@ -103,7 +103,7 @@ func (s *session) failedInto(what string, err error) answer {
 }
 
 // check finds reasons to refuse a message before it is read.
-func (a *appending) check(m command.AppendMessage, lit wire.Literal) {
+func (a *appending) check(ctx context.Context, m command.AppendMessage, lit wire.Literal) {
 	limit := a.s.srv.o.AppendLimit
 	a.total += lit.Size
 	switch {
@@ -115,6 +115,8 @@ func (a *appending) check(m command.AppendMessage, lit wire.Literal) {
 		a.refuse(no("LIMIT", "Too much for one APPEND"))
 	case m.UTF8 && !a.s.utf8:
 		a.refuse(bad("ENABLE UTF8=ACCEPT first"))
+	case a.refused == nil && a.s.overQuota(ctx, a.total):
+		a.refuse(noRoom())
 	}
 }
 

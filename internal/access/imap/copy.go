@@ -31,22 +31,40 @@ func (s *session) copy(ctx context.Context, v command.Copy) answer {
 	if length(spans) == 0 {
 		return ok(v.Name() + " completed")
 	}
-	if !v.UID {
-		// RFC 9051 §6.4.7: all or nothing, of the messages that the client sees.
-		entries, err := s.box.entries(cctx, spans)
-		if err != nil {
-			return s.failed(v.Name(), err)
-		}
-		missing, err := s.box.each(spans, entries, func(uint32, *mailbox.Entry) error { return nil })
-		if err != nil || missing > 0 {
-			return no("EXPUNGEISSUED", "Some messages are gone")
-		}
+	if a, may := s.mayCopy(cctx, v, spans); !may {
+		return a
 	}
+	return s.transfer(cctx, v, spans, dst.ID)
+}
+
+// mayCopy looks for what stands against a copy.
+func (s *session) mayCopy(ctx context.Context, v command.Copy, spans []span) (answer, bool) {
+	entries, err := s.box.entries(ctx, spans)
+	if err != nil {
+		return s.failed(v.Name(), err), false
+	}
+	var octets int64
+	missing, err := s.box.each(spans, entries, func(_ uint32, e *mailbox.Entry) error {
+		octets += int64(e.Size)
+		return nil
+	})
+	switch {
+	case err != nil || missing > 0 && !v.UID:
+		// RFC 9051 §6.4.7: all or nothing, of the messages that the client sees.
+		return no("EXPUNGEISSUED", "Some messages are gone"), false
+	case !v.Move && s.overQuota(ctx, octets):
+		return noRoom(), false
+	}
+	return answer{}, true
+}
+
+// transfer copies or moves.
+func (s *session) transfer(ctx context.Context, v command.Copy, spans []span, dst mailbox.ID) answer {
 	act := s.srv.boxes.Copy
 	if v.Move {
 		act = s.srv.boxes.Move
 	}
-	res, err := act(cctx, s.box.id, s.box.uids(spans), dst.ID)
+	res, err := act(ctx, s.box.id, s.box.uids(spans), dst)
 	if err != nil {
 		return s.failedInto(v.Name(), err)
 	}

@@ -1,10 +1,12 @@
 package imap
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
+	"github.com/breakwater-mail/breakwater/internal/store/account"
 )
 
 // Limits of a session. What an operator may want to change is in [Options].
@@ -84,8 +86,11 @@ type Options struct {
 	IdleTimeout     time.Duration // of a session that has logged in; 31 minutes if 0, RFC 9051 §5.4 wants 30
 	WriteTimeout    time.Duration // for the client to take some of what is sent; 2 minutes if 0
 	Clock           sys.Clock     // sys.RealClock if nil
-	Log             *slog.Logger  // discarded if nil
-	Metrics         *Metrics      // counted nowhere if nil
+	// Quota tells how many octets an account may have, 0 for any number; nil:
+	// no account has a quota.
+	Quota   func(context.Context, account.ID) (int64, error)
+	Log     *slog.Logger // discarded if nil
+	Metrics *Metrics     // counted nowhere if nil
 }
 
 func (o Options) withDefaults() Options {

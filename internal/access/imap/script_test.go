@@ -3,6 +3,7 @@ package imap
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -52,7 +53,7 @@ func playScript(t *testing.T, name string) {
 	}
 	config, _ := d.File("config")
 	has := func(word string) bool { return strings.Contains(" "+strings.TrimSpace(config)+" ", " "+word+" ") }
-	h := newHouse(t, Options{Hostname: "imap.demo.test", Version: "1", AppendLimit: 5000, SessionsPerUser: 3})
+	h := newHouse(t, Options{Hostname: "imap.demo.test", Version: "1", AppendLimit: 5000, SessionsPerUser: 3, Quota: quota})
 	defer h.close()
 	h.fill(t, name)
 	err = d.Play(sim.Play{
@@ -87,6 +88,14 @@ func playScript(t *testing.T, name string) {
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// quota gives account 2 a small one.
+func quota(_ context.Context, id account.ID) (int64, error) {
+	if id == 2 {
+		return 100, nil
+	}
+	return 0, nil
 }
 
 // logIn reads the greeting and logs in, so that scripts begin with what they
