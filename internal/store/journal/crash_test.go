@@ -58,7 +58,7 @@ func TestCrash_atEveryCall(t *testing.T) {
 		t.Fatal(err)
 	}
 	calls := w.disk.Count()
-	w.disk.Crash(sim.Lose)
+	w.crash(sim.Lose)
 	w.check()
 	for n := 1; n <= calls; n++ {
 		for _, mode := range []sim.Mode{sim.Keep, sim.Lose, sim.Prefix, sim.Reorder, sim.Tear} {
@@ -71,14 +71,14 @@ func TestCrash_atEveryCall(t *testing.T) {
 			if !tolerable(err) {
 				t.Fatalf("call %d: %v", n, err)
 			}
-			w.disk.Crash(mode)
+			w.crash(mode)
 			w.check()
 			w.check() // what recovery did is recovered as well
 			w.mustOpen()
 			if err := w.append(300); err != nil {
 				t.Fatalf("call %d mode %d: append afterwards: %v", n, mode, err)
 			}
-			w.disk.Crash(sim.Any)
+			w.crash(sim.Any)
 			w.check()
 		}
 	}
@@ -97,7 +97,7 @@ func TestCrash_inRecovery(t *testing.T) {
 			w.group(8)
 			w.disk.CrashAt(2) // the sync of the next group
 			w.group(8)
-			w.disk.Crash(sim.Tear)
+			w.crash(sim.Tear)
 			w.disk.CrashAt(n)
 			err := w.open()
 			if !w.disk.Crashed() {
@@ -106,7 +106,7 @@ func TestCrash_inRecovery(t *testing.T) {
 				}
 				break
 			}
-			w.disk.Crash(sim.Any)
+			w.crash(sim.Any)
 			w.check()
 		}
 	}
@@ -114,9 +114,12 @@ func TestCrash_inRecovery(t *testing.T) {
 
 // group appends n messages at once.
 func (w *world) group(n int) {
+	sizes := make([]int, n)
+	for i := range sizes {
+		sizes[i] = w.rng.IntN(12 << 10)
+	}
 	var wg sync.WaitGroup
-	for range n {
-		size := w.rng.IntN(12 << 10)
+	for _, size := range sizes {
 		wg.Go(func() {
 			if err := w.append(size); !tolerable(err) {
 				w.t.Errorf("seed %d: append: %v", w.seed, err)
@@ -155,7 +158,7 @@ func history(t *testing.T, seed uint64) {
 		for range 1 + rng.IntN(6) {
 			w.step(rng)
 		}
-		if w.j != nil && rng.IntN(4) == 0 {
+		if rng.IntN(4) == 0 {
 			if err := w.j.Close(); !tolerable(err) {
 				t.Fatalf("seed %d: close: %v", seed, err)
 			}
@@ -163,10 +166,10 @@ func history(t *testing.T, seed uint64) {
 		w.disk.Full(-1)
 		if rng.IntN(4) == 0 {
 			// The process dies, starts again, and then the power goes.
-			w.disk.Crash(sim.Keep)
+			w.crash(sim.Keep)
 			w.check()
 		}
-		w.disk.Crash(sim.Mode(rng.IntN(int(sim.Any) + 1)))
+		w.crash(sim.Mode(rng.IntN(int(sim.Any) + 1)))
 		w.check()
 	}
 }

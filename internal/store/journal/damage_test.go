@@ -125,7 +125,7 @@ func TestDamage_inTheMiddleOfTheTail(t *testing.T) {
 	}
 	seg := w.j.Segments()[0]
 	second := w.pos[LSN(1<<counterBits|2)]
-	w.disk.Crash(sim.Keep)
+	w.crash(sim.Keep)
 	if err := w.disk.FlipBit(testDir+"/s"+seg.ID.String(), second.Offset+10); err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestDamage_appliedRecordIsNotCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := w.pos[LSN(1<<counterBits|1)]
-		w.disk.Crash(sim.Keep)
+		w.crash(sim.Keep)
 		if err := w.disk.FlipBit(testDir+"/s"+p.Segment.String(), p.Offset+p.Length/2); err != nil {
 			t.Fatal(err)
 		}
@@ -204,9 +204,9 @@ func TestFail_everyCall(t *testing.T) {
 			}
 			// First only the process starts anew, and believes nothing
 			// that the page cache says wrongly; then the power goes.
-			w.disk.Crash(sim.Keep)
+			w.crash(sim.Keep)
 			w.check()
-			w.disk.Crash(sim.Lose)
+			w.crash(sim.Lose)
 			w.check()
 		}
 	}
@@ -228,7 +228,7 @@ func TestFail_syncIsFinal(t *testing.T) {
 				t.Fatalf("%s: afterwards: %v", op, err)
 			}
 		}
-		w.disk.Crash(sim.Keep)
+		w.crash(sim.Keep)
 		w.check()
 		if len(w.acked) != 1 {
 			t.Fatalf("%s: %d records; what was refused came back although a mark told of the failure", op, len(w.acked))

@@ -34,7 +34,6 @@ const (
 	flagZstd      = 1 << 0 // body is compressed: reserved, not written yet
 	flagEncrypted = 1 << 1 // body is encrypted: reserved, not written yet
 	flagChunked   = 1 << 2 // a checksum per chunk follows the body
-	flagsKnown    = flagZstd | flagEncrypted | flagChunked
 )
 
 // Tags of the journal's own TLV part of a record header.

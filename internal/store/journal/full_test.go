@@ -18,7 +18,7 @@ func TestFull_atEveryPoint(t *testing.T) {
 		w.disk.Full(room)
 		err := story(w)
 		if err == nil {
-			w.disk.Crash(sim.Any)
+			w.crash(sim.Any)
 			w.check()
 			continue
 		}
@@ -29,16 +29,13 @@ func TestFull_atEveryPoint(t *testing.T) {
 			t.Fatalf("room %d: a full disk has made the journal fail: %v", room, w.j.Err())
 		}
 		w.disk.Full(-1)
-		if w.j == nil {
-			w.mustOpen()
-		}
-		if w.j.queue.closed {
+		if w.j == nil || w.j.queue.closed {
 			w.mustOpen()
 		}
 		if err := w.append(777); err != nil {
 			t.Fatalf("room %d: append with room again: %v", room, err)
 		}
-		w.disk.Crash(sim.Any)
+		w.crash(sim.Any)
 		w.check()
 	}
 }
@@ -77,7 +74,7 @@ func TestFull_undoesStampsAndKeepsLSNs(t *testing.T) {
 		t.Fatalf("calls %s", got)
 	}
 	w.acked[r.LSN], w.pos[r.LSN] = []byte("0123456789abcdef"), r.Pos
-	w.disk.Crash(sim.Lose)
+	w.crash(sim.Lose)
 	w.check()
 }
 
@@ -114,6 +111,6 @@ func TestFull_reserveLetsOwnersDelete(t *testing.T) {
 	if size, err := w.disk.Stat(testDir + "/reserve"); err != nil || size != w.o.ReserveBytes {
 		t.Fatalf("the reserve is not back: %d, %v", size, err)
 	}
-	w.disk.Crash(sim.Lose)
+	w.crash(sim.Lose)
 	w.check()
 }

@@ -28,7 +28,7 @@ func TestAppend_isThereAfterAnyStop(t *testing.T) {
 					t.Fatal(err)
 				}
 			} else {
-				w.disk.Crash(mode)
+				w.crash(mode)
 			}
 			w.check()
 		}

@@ -37,7 +37,7 @@ func (j *Journal) openRecord(p Position) (rec scanned, _ *part, err error) {
 		// The extension may say that there is more of the body.
 		err = j.loadEnvelope(&rec, s, buf)
 	}
-	if err == nil && rec.h.flags&(flagZstd|flagEncrypted) != 0 {
+	if err == nil && rec.h.flags&^flagChunked != 0 {
 		err = ErrUnsupported
 	}
 	if err == nil {

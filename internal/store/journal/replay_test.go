@@ -67,7 +67,7 @@ func TestReplay_statesComeWhereTheyAreAsOf(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		w.disk.Crash(sim.Lose)
+		w.crash(sim.Lose)
 		w.mustOpen()
 		check()
 		// Operations up to the state may go; the state says it all.
@@ -79,7 +79,7 @@ func TestReplay_statesComeWhereTheyAreAsOf(t *testing.T) {
 		if got := w.replayed(0); got != "B B2 c d D" {
 			t.Errorf("compacted: %q", got)
 		}
-		w.disk.Crash(sim.Lose)
+		w.crash(sim.Lose)
 		w.mustOpen()
 		if got := w.replayed(0); got != "B B2 c d D" {
 			t.Errorf("compacted and opened again: %q", got)
@@ -142,7 +142,7 @@ func TestMerge_joinsUnfinishedCompactions(t *testing.T) {
 	if !errors.Is(err, broken) {
 		t.Fatal(err)
 	}
-	w.disk.Crash(sim.Lose)
+	w.crash(sim.Lose)
 	w.check()
 	w.mustOpen()
 	copied := w.lastCompacted()
@@ -162,7 +162,7 @@ func TestMerge_joinsUnfinishedCompactions(t *testing.T) {
 	if _, err := w.j.ReadRecord(Position{src, blockSize, 0}); !errors.Is(err, ErrGone) {
 		t.Fatalf("old position: %v", err)
 	}
-	w.disk.Crash(sim.Lose)
+	w.crash(sim.Lose)
 	w.check()
 	if len(w.acked) != 4 {
 		t.Fatalf("%d records", len(w.acked))
@@ -221,7 +221,7 @@ func TestMerge_severalSegmentsAndLargeBodies(t *testing.T) {
 	if larges != 1 {
 		t.Fatal("the large body of a dead record is still there, or both have gone")
 	}
-	w.disk.Crash(sim.Lose)
+	w.crash(sim.Lose)
 	w.check()
 }
 
@@ -259,11 +259,11 @@ func TestSweepLarge_removesOrphans(t *testing.T) {
 	if n, err := w.j.SweepLarge(t.Context()); n != 0 || err != nil {
 		t.Fatalf("swept %d of this run, %v", n, err)
 	}
-	w.disk.Crash(sim.Lose)
+	w.crash(sim.Lose)
 	w.mustOpen()
 	if n, err := w.j.SweepLarge(t.Context()); n != 2 || err != nil {
 		t.Fatalf("swept %d, %v", n, err)
 	}
-	w.disk.Crash(sim.Lose)
+	w.crash(sim.Lose)
 	w.check()
 }

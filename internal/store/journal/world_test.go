@@ -88,6 +88,18 @@ func (w *world) mustOpen() {
 	}
 }
 
+// crash stops everything at the next call and decides what is left.
+func (w *world) crash(mode sim.Mode) {
+	if w.j != nil {
+		if !w.disk.Crashed() {
+			w.disk.CrashAt(1)
+		}
+		_ = w.j.Close() // ends its goroutine
+		w.j = nil
+	}
+	w.disk.Crash(mode)
+}
+
 // see notes a record that was shown: an LSN means one thing for ever.
 func (w *world) see(r Record) {
 	w.mu.Lock()
