@@ -38,7 +38,7 @@ func readRows(n int) []row {
 	at := fmt.Sprintf("%d messages: ", n)
 	type work = func(b *bench, r *reading) (time.Duration, error)
 	spec := func(name string, g goal, w work) row {
-		r := row{name: at + name, unit: "s"}
+		r := row{name: at + name, unit: "ms"}
 		if g.factor > 0 {
 			r.goals = map[string]goal{"": g}
 		}
@@ -53,7 +53,7 @@ func readRows(n int) []row {
 				m.conn = nil
 				return nil, err
 			}
-			return map[string]float64{"": d.Seconds()}, nil
+			return map[string]float64{"": ms(d)}, nil
 		}
 		return r
 	}
