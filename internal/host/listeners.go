@@ -134,7 +134,8 @@ func services(c Config, s *Store, reg prometheus.Registerer, log *slog.Logger) m
 	}
 	im := imap.New(imap.Options{
 		Hostname: c.Hostname, SessionsPerUser: c.IMAP.MaxPerUser,
-		AppendLimit: int64(c.SMTP.MessageSize), Log: log, Metrics: imap.NewMetrics(reg),
+		AppendLimit: int64(c.SMTP.MessageSize), Quota: s.quotaOf,
+		Log: log, Metrics: imap.NewMetrics(reg),
 	}, s.Accounts, s.Mailboxes)
 	pop := pop3.New(pop3.Options{
 		Hostname: c.Hostname, Log: log, Metrics: pop3.NewMetrics(reg),

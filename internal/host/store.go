@@ -120,6 +120,12 @@ func (s *Store) ownerName(id account.ID) string {
 	return a.Address.String()
 }
 
+// quotaOf returns an account's quota in bytes, 0 if it has none.
+func (s *Store) quotaOf(ctx context.Context, id account.ID) (int64, error) {
+	a, err := s.Accounts.ByID(ctx, id)
+	return a.QuotaBytes, err
+}
+
 // Admin returns what acts on operators' requests.
 func (s *Store) Admin() *admin.Executor {
 	return &admin.Executor{
