@@ -11,7 +11,7 @@ const Graph = `
 	NONE < mail/message < mail/smtp, mail/sasl;
 
 	# store: the truth, then its views
-	base/sys < store/journal < store/index;
+	base/sys < store/journal < store/index, store/fulltext;
 	store/index, mail/sasl < store/account < store/mailbox;
 	store/mailbox, base/sim < store/mailbox/mailboxtest;  # for tests only
 

@@ -16,7 +16,7 @@ func LibraryTable() []Library {
 		{"golang.org/x/sys", []string{"base/sys"}},
 		{"golang.org/x/term", []string{"cmd/breakwater"}},
 		{"golang.org/x/text", []string{"mail/message", "mail/sasl", "store/account", "store/mailbox"}},
-		{"zombiezen.com/go/sqlite", []string{"store/index", "store/account", "store/mailbox"}},
+		{"zombiezen.com/go/sqlite", []string{"store/index", "store/fulltext", "store/account", "store/mailbox"}},
 		{"github.com/emersion/go-imap/v2", tests},
 		{"github.com/emersion/go-smtp", tests},
 		{"github.com/google/go-cmp", tests},

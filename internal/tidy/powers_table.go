@@ -11,6 +11,7 @@ func Grants() []Grant {
 		{"mail/sasl", "rand", "the server's half of a SCRAM nonce must not be guessed"},
 		{"mail/smtp", "tls", "its client starts TLS on a connection that it was given"},
 		{"store/index", "sql", "it is the database"},
+		{"store/fulltext", "sql", "it is a database of its own"},
 		{"store/account", "sql", "a view of the index has tables there"},
 		{"store/mailbox", "sql", "a view of the index has tables there"},
 		{"edge/listen", "net", "it opens the listening sockets"},
