@@ -152,34 +152,45 @@ func TestDamage_inTheMiddleOfTheTail(t *testing.T) {
 	}
 }
 
-// TestDamage_appliedRecordIsNotCut: what a view has applied was durable, so if
-// it is bad now, that is no torn tail.
-func TestDamage_appliedRecordIsNotCut(t *testing.T) {
-	for _, applied := range []bool{false, true} {
-		w := newWorld(t, 5)
+// TestDamage_durableRecordIsNotCut: if the last record is bad, that is a torn
+// tail, unless somebody knows that it was durable: a view that has applied it,
+// or the mark that the death of a process leaves.
+func TestDamage_durableRecordIsNotCut(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		mode    sim.Mode
+		applied LSN
+		cut     bool
+	}{
+		{"nobody knows", sim.Lose, 0, true},
+		{"a view knows", sim.Lose, 1<<counterBits | 1, false},
+		{"the mark knows", sim.Keep, 0, false},
+	} {
+		w := newWorld(t, 6)
 		w.mustOpen()
 		if err := w.append(1000); err != nil {
 			t.Fatal(err)
 		}
 		p := w.pos[LSN(1<<counterBits|1)]
-		w.crash(sim.Keep)
+		w.disk.Crash(c.mode)
 		if err := w.disk.FlipBit(testDir+"/s"+p.Segment.String(), p.Offset+p.Length/2); err != nil {
 			t.Fatal(err)
 		}
-		if applied {
-			w.o.Applied = 1<<counterBits | 1
-		}
+		w.o.Applied = c.applied
 		j, err := Open(w.o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if cut := j.Recovery().Cut > 0; cut == applied {
-			t.Fatalf("applied %v, cut %v", applied, cut)
+		r := j.Recovery()
+		if cut := r.Cut > 0; cut != c.cut || cut != (r.SavedIn != "") {
+			t.Fatalf("%s: recovery %+v", c.name, r)
 		}
-		if saved := j.Recovery().SavedIn; !applied && saved == "" {
-			t.Fatal("what was cut was not saved")
+		found := 0
+		if err := j.Verify(t.Context(), func(f Finding) { found++ }); err != nil || (found == 0) != c.cut {
+			t.Fatalf("%s: %d findings, %v", c.name, found, err)
 		}
 		_ = j.Close()
+		_ = w.j.Close()
 	}
 }
 

@@ -146,7 +146,7 @@ func TestFormat_golden(t *testing.T) {
 	}
 	fmt.Fprintf(&out, "== after compaction\n")
 	dump()
-	hexDump(&out, "mark of a failure", encodeMark(1<<counterBits|1, 1<<counterBits|2))
+	hexDump(&out, "mark of a failure", mark{StoreID{1}, 1<<counterBits | 1, 1<<counterBits | 2, true}.bytes())
 	golden(t, "format.golden", out.String())
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
 )
 
@@ -29,6 +30,8 @@ type Journal struct {
 	// journal is declared failed: one of the two comes first, so the mark
 	// of a failure is never behind what was acknowledged.
 	verdict sync.Mutex
+	mark    sys.File // guarded by verdict; nil if there is none
+	markBad bool     // guarded by verdict: the last write of it failed, and was logged
 
 	mu      sync.RWMutex
 	table   map[SegmentID]*segment // guarded by mu
@@ -90,7 +93,7 @@ func (j *Journal) fail(cause error) error {
 	j.failure.Store(&err)
 	j.o.Metrics.failed.Set(1)
 	j.o.Log.Error("journal failed, nothing is accepted any more", telemetry.Err, cause)
-	j.markFailed()
+	j.writeMark(true)
 	return err
 }
 
@@ -125,6 +128,7 @@ func (j *Journal) Close() error {
 	if j.done != nil {
 		<-j.done
 	}
+	j.closeMark()
 	j.files.close()
 	err := j.lock.Close()
 	if e := j.Err(); e != nil {

@@ -120,6 +120,13 @@ func (q *queue) take(into []*request, max int64) []*request {
 	return into
 }
 
+// empty tells whether nobody waits.
+func (q *queue) empty() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.list) == 0
+}
+
 // close ends the queue; it tells whether it was open.
 func (q *queue) close() bool {
 	q.mu.Lock()

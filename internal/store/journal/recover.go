@@ -1,11 +1,9 @@
 package journal
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
@@ -45,9 +43,10 @@ type tail struct {
 func (j *Journal) recover(last *segment) error {
 	if last == nil {
 		j.found.Clean = true
-		return j.clearMark()
+		return nil
 	}
-	mark, failed := j.readMark(last.id)
+	m := j.readMark()
+	failed := m.failed && m.segment == last.id
 	f, err := j.o.FS.Open(j.segmentPath(last.id), os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -57,18 +56,15 @@ func (j *Journal) recover(last *segment) error {
 		// The process may have died between writing the seal and syncing
 		// it: a seal must not be believed before it is durable.
 		j.found.Clean = true
-		if err := f.Sync(); err != nil {
-			return err
-		}
-		return j.clearMark()
+		return f.Sync()
 	}
 	items, direct, err := j.readTail(f, last)
 	if err != nil {
 		return fmt.Errorf("read the tail of segment %s: %w", last.id, err)
 	}
-	known := max(last.durable, j.o.Applied)
+	known := max(last.durable, j.o.Applied, m.durable)
 	if failed {
-		known = mark
+		known = m.durable
 	}
 	t := decide(items, last.first, known, failed)
 	for _, d := range t.damaged {
@@ -88,7 +84,7 @@ func (j *Journal) recover(last *segment) error {
 			return fmt.Errorf("copy the tail of segment %s: %w", last.id, err)
 		}
 	}
-	return j.clearMark()
+	return nil
 }
 
 // readTail scans the segment. It reads past the page cache where it can: after
@@ -245,71 +241,4 @@ func (j *Journal) saveTorn(f sys.File, id SegmentID, from, to int64) string {
 		return ""
 	}
 	return name
-}
-
-// The mark is a small file that a failing journal leaves: which segment was
-// written and what was durable then. It is not synced, and need not be: it is
-// wanted only while the page cache lives that holds the pages which the failed
-// fdatasync has wrongly called clean, and it lives in that cache too.
-
-const (
-	markMagic = "BWFAILED"
-	markSize  = 32
-)
-
-// markFailed leaves the mark.
-func (j *Journal) markFailed() {
-	id := j.active.Load()
-	if id == 0 {
-		return
-	}
-	f, err := j.o.FS.Open(j.path(failedName), os.O_RDWR|os.O_CREATE|os.O_TRUNC, filePerm)
-	if err == nil {
-		_, err = f.WriteAt(encodeMark(SegmentID(id), j.Durable()), 0)
-		if e := f.Close(); err == nil {
-			err = e
-		}
-	}
-	if err != nil {
-		j.o.Log.Warn("mark of the failure not written", telemetry.Err, err)
-	}
-}
-
-func encodeMark(id SegmentID, durable LSN) []byte {
-	b := make([]byte, markSize)
-	copy(b, markMagic)
-	binary.LittleEndian.PutUint64(b[8:], uint64(id))
-	binary.LittleEndian.PutUint64(b[16:], uint64(durable))
-	binary.LittleEndian.PutUint32(b[markSize-4:], checksum(b[:markSize-4]))
-	return b
-}
-
-// parseMark reads a mark.
-func parseMark(b []byte) (id SegmentID, durable LSN, ok bool) {
-	if len(b) != markSize || string(b[:8]) != markMagic ||
-		binary.LittleEndian.Uint32(b[markSize-4:]) != checksum(b[:markSize-4]) {
-		return 0, 0, false
-	}
-	return SegmentID(binary.LittleEndian.Uint64(b[8:])), LSN(binary.LittleEndian.Uint64(b[16:])), true
-}
-
-// readMark gives the last durable LSN of the run that wrote the segment, if
-// that run failed.
-func (j *Journal) readMark(last SegmentID) (LSN, bool) {
-	b, err := j.readFile(j.path(failedName), markSize+1)
-	if err != nil {
-		return 0, false
-	}
-	id, durable, ok := parseMark(b)
-	return durable, ok && id == last
-}
-
-// clearMark takes the mark away. Should it come back after a power cut, it
-// names a segment that is not the last one any more.
-func (j *Journal) clearMark() error {
-	err := j.o.FS.Remove(j.path(failedName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }

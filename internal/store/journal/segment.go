@@ -18,7 +18,7 @@ const (
 	lockName    = "lock"
 	storeName   = "store"
 	reserveName = "reserve"
-	failedName  = "failed"
+	markName    = "mark"
 	tornName    = "lost+torn"
 	tmpSuffix   = ".tmp"
 

@@ -33,6 +33,7 @@ type writer struct {
 // start: there is a host to read from.
 func (w *writer) open() error {
 	w.checkReserve()
+	w.j.openMark()
 	err := w.rotate()
 	if isFull(err) {
 		w.dropReserve()
@@ -184,6 +185,9 @@ func (w *writer) acknowledge() {
 		return
 	}
 	j.durable.Store(uint64(last))
+	if j.queue.empty() {
+		j.writeMark(false) // else the headers of the next group will tell
+	}
 	j.verdict.Unlock()
 
 	records := make([]Record, len(w.group))
