@@ -50,3 +50,21 @@ func (c *cache) drop(b *box) {
 		}
 	}
 }
+
+// clear drops all lists that nobody uses.
+func (c *cache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range c.order {
+		o.b.mu.Lock()
+		if o.b.users == 0 {
+			o.b.hot = nil
+		}
+		o.b.mu.Unlock()
+	}
+	c.entries, c.order = 0, nil
+}
+
+// DropCaches forgets the message lists of mailboxes that nobody has open: under
+// memory pressure, and to measure what reading them costs.
+func (s *Store) DropCaches() { s.hot.clear() }

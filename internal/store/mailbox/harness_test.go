@@ -5,11 +5,15 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/breakwater-mail/breakwater/internal/base/sim"
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
@@ -152,6 +156,13 @@ func (w *world) append(t testing.TB, id mailbox.ID, text string, flags ...string
 	must(t, err)
 	return uids[0]
 }
+
+// sqliteConn is what index.Update gives.
+type sqliteConn = sqlite.Conn
+
+func execute(conn *sqliteConn, query string) error { return sqlitex.Execute(conn, query, nil) }
+
+func logTo(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
 func must(t testing.TB, err error) {
 	t.Helper()
