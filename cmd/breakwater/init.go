@@ -31,6 +31,9 @@ func (i *initCmd) Run(c console) error {
 	if err != nil {
 		return err
 	}
+	if err := host.GiveToUser(cfg); err != nil {
+		return err
+	}
 	if made {
 		fmt.Fprintf(c.out, "Password of %s (printed this once): %s\n\n", first, pw)
 	}

@@ -17,6 +17,7 @@ import (
 const (
 	requestBytesMax = 1 << 20          // a password and a few hundred alias targets
 	answerWaitMax   = 60 * time.Second // a list of 100,000 accounts takes a second
+	socketPathMax   = 103              // sun_path of unix(7) has 108 bytes, of BSD's 104, with a NUL
 )
 
 // SocketPath returns where the host of a data directory listens.
@@ -27,6 +28,9 @@ func SocketPath(dir string) string { return filepath.Join(dir, "admin.sock") }
 // was killed.
 func Listen(dir string) (net.Listener, error) {
 	path := SocketPath(dir)
+	if len(path) > socketPathMax {
+		return nil, fmt.Errorf("open admin socket: %s is longer than the %d bytes that a socket's name may have: use a shorter directory", path, socketPathMax)
+	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("open admin socket: %w", err)
 	}
