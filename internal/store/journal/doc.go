@@ -29,8 +29,8 @@
 // it in LSN order, writes it with one call, syncs once, tells, and answers.
 // Checksums are made before queueing, in the callers' goroutines, from bytes
 // that nobody may change any more. Readers hold reference-counted files and
-// never wait for the writer. Lock order: compacting, layout, mu; verdict and
-// the queue's lock are taken alone or first.
+// never wait for the writer. Lock order: compacting, layout, mu; verdict, then
+// the queue's lock.
 //
 // Limits: InlineMax (1 MiB) in memory per message, 256 KB per large body that
 // arrives, a group of 16 MiB, segments of 256 MiB, envelopes of EnvelopeMax,
