@@ -36,6 +36,8 @@ type Journal struct {
 	mu      sync.RWMutex
 	table   map[SegmentID]*segment // guarded by mu
 	removed map[SegmentID]bool     // guarded by mu: removed in this run
+	// reported are the places whose damage was logged; guarded by mu.
+	reported map[Position]bool
 
 	// layout is held for reading by whoever needs segments to stay where
 	// they are, for writing while compaction removes some.

@@ -21,7 +21,7 @@ func Open(o Options) (*Journal, error) {
 	if o.Dir == "" {
 		return nil, errors.New("journal: no folder given")
 	}
-	j := &Journal{o: o, table: make(map[SegmentID]*segment), removed: make(map[SegmentID]bool)}
+	j := &Journal{o: o, table: make(map[SegmentID]*segment), removed: make(map[SegmentID]bool), reported: make(map[Position]bool)}
 	j.files = newFiles(o.FS, o.OpenFiles)
 	j.requests.New = func() any { return &request{done: make(chan struct{}, 1)} }
 	j.buffers.New = func() any { b := make([]byte, 0, largeBuffer); return &b }

@@ -220,16 +220,26 @@ func (j *Journal) unreadable(seg SegmentID, off int64, lsn LSN, err error) *Dama
 	return d
 }
 
+// reportedMax bounds the list of damage that was logged: beyond it, all is.
+const reportedMax = 4096
+
 // damage notes that stored bytes are bad: the segment is in quarantine from
-// now on, the operator is told.
+// now on, the operator is told, once for each place.
 func (j *Journal) damage(seg SegmentID, off int64, lsn LSN, what string) *DamageError {
+	place := Position{Segment: seg, Offset: off}
 	j.mu.Lock()
 	if s := j.table[seg]; s != nil {
 		s.damaged = true
 	}
+	known := j.reported[place]
+	if len(j.reported) < reportedMax {
+		j.reported[place] = true
+	}
 	j.mu.Unlock()
 	j.o.Metrics.damage.Inc()
-	j.o.Log.Error("stored bytes are damaged", telemetry.Segment, seg.String(), telemetry.LSN, uint64(lsn),
-		telemetry.Size, off, telemetry.Reason, what)
+	if !known {
+		j.o.Log.Error("stored bytes are damaged", telemetry.Segment, seg.String(), telemetry.LSN, uint64(lsn),
+			telemetry.Reason, fmt.Sprintf("%s, at offset %d", what, off))
+	}
 	return &DamageError{LSN: lsn, Segment: seg, Offset: off, What: what}
 }
