@@ -86,10 +86,58 @@ func TestBinaryFormat_Damage(t *testing.T) {
 	}
 }
 
+// checkEnvelopeAlone decodes the envelope of b alone and compares it with that of
+// m, which DecodeMessage has made of b, or nil.
+func checkEnvelopeAlone(t testing.TB, b []byte, m *Message) {
+	t.Helper()
+	e, err := DecodeEnvelope(b)
+	if err != nil {
+		if e != nil || m != nil || !errors.Is(err, ErrFormat) {
+			t.Fatalf("%v with %v, DecodeMessage says %v", e, err, m)
+		}
+		return
+	}
+	if m != nil && !reflect.DeepEqual(e, &m.Envelope) {
+		t.Fatalf("envelope alone (-message's +got):\n%s", cmp.Diff(&m.Envelope, e))
+	}
+}
+
+// TestEnvelopeDecoder_Reuse decodes different messages with one decoder, each
+// after each: nothing of one may show in the next, nor may it allocate.
+func TestEnvelopeDecoder_Reuse(t *testing.T) {
+	many := "From: x@demo.test\r\nTo: " + strings.Repeat("Some Body <somebody@example.com>, ", spareAddresses) + "\r\n\r\n"
+	var forms []string
+	var want []*Message
+	for _, m := range []*Message{everything(), Parse([]byte(many)), Parse(nil), Parse(mixedMail(1000))} {
+		b := m.AppendBinary(nil)
+		again, err := DecodeMessage(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		forms, want = append(forms, string(b)), append(want, again)
+	}
+	var d EnvelopeDecoder
+	for i := range forms {
+		for j := range forms {
+			for _, k := range []int{i, j} {
+				e, err := d.Decode(forms[k])
+				if err != nil || !reflect.DeepEqual(e, &want[k].Envelope) {
+					t.Fatalf("%d in %d, %d: %v\n%s", k, i, j, err, cmp.Diff(&want[k].Envelope, e))
+				}
+			}
+			d.Decode(forms[i][:len(forms[i])/2])
+		}
+	}
+	if n := testing.AllocsPerRun(10, func() { d.Decode(forms[0]) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // checkDecoded decodes b, which may be anything.
 func checkDecoded(t testing.TB, b []byte) {
 	t.Helper()
 	m, err := DecodeMessage(b)
+	checkEnvelopeAlone(t, b, m)
 	if err != nil {
 		if m != nil || !errors.Is(err, ErrFormat) {
 			t.Fatalf("%v with %v", m, err)

@@ -23,6 +23,15 @@ func (d *decoderState) fail(what string) {
 }
 
 func (d *decoderState) uint() uint64 {
+	if len(d.s) > 0 && d.s[0] < 0x80 { // nearly all
+		v := uint64(d.s[0])
+		d.s = d.s[1:]
+		return v
+	}
+	return d.longUint()
+}
+
+func (d *decoderState) longUint() uint64 {
 	var v uint64
 	for i := 0; i < len(d.s) && i < 10; i++ {
 		c := d.s[i]
@@ -97,13 +106,25 @@ func (d *decoderState) defects(size int64) []Defect {
 	}
 	list := make([]Defect, n)
 	for i := range list {
-		kind := d.uint()
-		list[i] = Defect{Kind: DefectKind(kind), Offset: d.offset(), Count: d.offset()}
-		if kind == 0 || kind > math.MaxUint8 || list[i].Offset > size || list[i].Count == 0 {
-			d.fail("defect")
-		}
+		list[i] = d.defect(size)
 	}
 	return list
+}
+
+// skipDefects checks the defects and keeps none.
+func (d *decoderState) skipDefects(size int64) {
+	for n := d.count(3); n > 0 && d.err == nil; n-- {
+		d.defect(size)
+	}
+}
+
+func (d *decoderState) defect(size int64) Defect {
+	kind := d.uint()
+	v := Defect{Kind: DefectKind(kind), Offset: d.offset(), Count: d.offset()}
+	if kind == 0 || kind > math.MaxUint8 || v.Offset > size || v.Count == 0 {
+		d.fail("defect")
+	}
+	return v
 }
 
 func (d *decoderState) envelope(v *Envelope) {

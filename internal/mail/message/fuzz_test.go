@@ -149,6 +149,15 @@ func FuzzDecodeMessage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) { checkDecoded(t, b) })
 }
 
+func FuzzDecodeEnvelope(f *testing.F) {
+	f.Add(everything().AppendBinary(nil))
+	f.Add(Parse(mixedMail(1000)).AppendBinary(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, _ := DecodeMessage(b)
+		checkEnvelopeAlone(t, b, m)
+	})
+}
+
 func FuzzDecodeHeader(f *testing.F) {
 	for _, s := range []string{"=?utf-8?q?a=C3=BC?= =?utf-8?b?w7w=?= x", "=?iso-2022-jp?b?GyRCJCIbKEI=?=", "=?utf-7?q?+AOQ-?=", "=?=?a?q?"} {
 		f.Add(s)
