@@ -66,6 +66,45 @@ func (s *Store) position(ctx context.Context, lsn journal.LSN) (p journal.Positi
 // parsed, since its body was damaged when the index was rebuilt. fn may take its
 // time and may call the store. An error of fn ends the walk and is returned.
 func (s *Store) Summaries(ctx context.Context, id ID, uids []UID, fn func(UID, *message.Message) error) error {
+	return s.summaries(ctx, id, uids, func(batch []summary, buf []byte) error {
+		for _, m := range batch {
+			msg, err := message.DecodeMessage(buf[m.from:m.to])
+			if m.from == m.to || err != nil {
+				msg = nil
+			}
+			if err := fn(m.uid, msg); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// EncodedSummaries is Summaries for callers that need a part of each only: fn
+// gets the binary form that message.EnvelopeDecoder and message.DecodeMessage
+// read, "" for a message that could not be parsed. It is not checked. fn may
+// keep it; it shares memory with its neighbours.
+func (s *Store) EncodedSummaries(ctx context.Context, id ID, uids []UID, fn func(UID, string) error) error {
+	return s.summaries(ctx, id, uids, func(batch []summary, buf []byte) error {
+		text := string(buf)
+		for _, m := range batch {
+			if err := fn(m.uid, text[m.from:m.to]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// summary is where the binary form of a message lies in a batch's buffer.
+type summary struct {
+	uid      UID
+	from, to int
+}
+
+// summaries reads the summaries of the messages that exist and lends them to
+// fn in batches. No connection to the index is held meanwhile.
+func (s *Store) summaries(ctx context.Context, id ID, uids []UID, fn func([]summary, []byte) error) error {
 	b, err := s.box(id)
 	if err != nil {
 		return err
@@ -73,44 +112,35 @@ func (s *Store) Summaries(ctx context.Context, id ID, uids []UID, fn func(UID, *
 	if err := s.wait(ctx, b); err != nil {
 		return err
 	}
-	batch := make([]summary, 0, min(len(uids), summariesBatch))
+	n := min(len(uids), summariesBatch)
+	batch, buf := make([]summary, 0, n), make([]byte, 0, n*summaryUsual)
 	for part := range slices.Chunk(ascending(uids), summariesBatch) {
-		batch = batch[:0]
 		err := s.x.View(ctx, func(conn *sqlite.Conn) (err error) {
-			batch, err = readSummaries(conn, id, newUIDSet(part), batch[:0])
+			batch, buf, err = readSummaries(conn, id, newUIDSet(part), batch[:0], buf[:0])
 			return err
 		})
 		if err != nil {
 			return fmt.Errorf("read summaries of mailbox %d: %w", id, err)
 		}
-		for _, m := range batch {
-			msg, err := message.DecodeMessage(m.bytes)
-			if len(m.bytes) == 0 || err != nil {
-				msg = nil
-			}
-			if err := fn(m.uid, msg); err != nil {
-				return err
-			}
+		if err := fn(batch, buf); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// summary is what the index has of a parsed message.
-type summary struct {
-	uid   UID
-	bytes []byte
-}
+// summaryUsual is the room for a summary that a batch begins with: a mail with
+// one part takes some 300 bytes. Larger ones make the buffer grow.
+const summaryUsual = 320
 
-// readSummaries appends the summaries of the messages that exist. Their bytes
-// share one buffer.
-func readSummaries(conn *sqlite.Conn, id ID, uids uidSet, dst []summary) ([]summary, error) {
+// readSummaries appends the summaries of the messages that exist to dst, and
+// their bytes to buf.
+func readSummaries(conn *sqlite.Conn, id ID, uids uidSet, dst []summary, buf []byte) ([]summary, []byte, error) {
 	s, err := conn.Prepare("SELECT f.uid, m.summary FROM filings AS f LEFT JOIN messages AS m ON m.lsn = f.message " +
 		"WHERE f.mailbox = ? AND f.uid BETWEEN ? AND ? ORDER BY f.uid")
 	if err != nil {
-		return dst, err
+		return dst, buf, err
 	}
-	var buf []byte
 	for _, u := range uids {
 		s.BindInt64(1, int64(id))
 		s.BindInt64(2, int64(u.lo))
@@ -119,23 +149,19 @@ func readSummaries(conn *sqlite.Conn, id ID, uids uidSet, dst []summary) ([]summ
 			ok, err := s.Step()
 			if err != nil {
 				s.Reset()
-				return dst, err
+				return dst, buf, err
 			}
 			if !ok {
 				break
 			}
-			n := s.ColumnLen(1)
-			if len(buf)+n > cap(buf) {
-				buf = make([]byte, 0, max(n, 256<<10))
-			}
-			at := len(buf)
-			buf = buf[:at+n]
+			at, n := len(buf), s.ColumnLen(1)
+			buf = slices.Grow(buf, n)[:at+n]
 			s.ColumnBytes(1, buf[at:])
-			dst = append(dst, summary{UID(s.ColumnInt64(0)), buf[at : at+n : at+n]})
+			dst = append(dst, summary{UID(s.ColumnInt64(0)), at, at + n})
 		}
 		if err := s.Reset(); err != nil {
-			return dst, err
+			return dst, buf, err
 		}
 	}
-	return dst, nil
+	return dst, buf, nil
 }
