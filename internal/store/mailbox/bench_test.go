@@ -1,7 +1,6 @@
 package mailbox_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -35,7 +34,7 @@ func openDisk(b *testing.B) *disk {
 	d.j, err = journal.Open(journal.Options{Dir: filepath.Join(d.dir, "journal"), ReserveBytes: -1})
 	must(b, err)
 	d.s = mailbox.New(mailbox.Options{}, d.j)
-	d.x, err = index.Open(context.Background(), index.Options{Path: filepath.Join(d.dir, "index.db")}, d.j, d.s)
+	d.x, err = index.Open(background, index.Options{Path: filepath.Join(d.dir, "index.db")}, d.j, d.s)
 	must(b, err)
 	must(b, d.s.Attach(d.x))
 	b.Cleanup(func() { must(b, errors.Join(d.x.Close(), d.j.Close())) })
@@ -44,8 +43,8 @@ func openDisk(b *testing.B) *disk {
 
 func (d *disk) inbox(b *testing.B, acct account.ID) mailbox.Info {
 	b.Helper()
-	must(b, d.s.Provision(context.Background(), acct))
-	info, err := d.s.Lookup(context.Background(), acct, "INBOX")
+	must(b, d.s.Provision(background, acct))
+	info, err := d.s.Lookup(background, acct, "INBOX")
 	must(b, err)
 	return info
 }
@@ -61,8 +60,7 @@ func letter(size int) []byte {
 }
 
 func (d *disk) deliver(text []byte, to mailbox.Info) error {
-	ctx := context.Background()
-	body, err := d.s.NewBody(ctx, nil)
+	body, err := d.s.NewBody(background, nil)
 	if err != nil {
 		return err
 	}
@@ -70,7 +68,7 @@ func (d *disk) deliver(text []byte, to mailbox.Info) error {
 	if _, err := body.Write(text); err != nil {
 		return err
 	}
-	_, _, err = d.s.Deliver(ctx, body, mailbox.Delivery{ID: "1", From: message.Address{Local: "from", Domain: "example.org"},
+	_, _, err = d.s.Deliver(background, body, mailbox.Delivery{ID: "1", From: message.Address{Local: "from", Domain: "example.org"},
 		Received: time.Now(), Filings: []mailbox.Filing{{Account: to.Account, Mailbox: to.ID, Rcpt: message.Address{Local: "one", Domain: "example.net"}}}})
 	return err
 }
@@ -120,7 +118,7 @@ func BenchmarkDeliver_4KB(b *testing.B) {
 			}
 			wg.Wait()
 			accepted := b.Elapsed()
-			must(b, d.x.Wait(context.Background(), d.j.Durable()))
+			must(b, d.x.Wait(background, d.j.Durable()))
 			settled := b.Elapsed()
 			b.StopTimer()
 			must(b, d.x.Close()) // checkpoints
@@ -167,88 +165,98 @@ func filled(b *testing.B, n int) (*disk, mailbox.Info) {
 		})
 	}
 	wg.Wait()
-	must(b, d.x.Wait(context.Background(), d.j.Durable()))
+	must(b, d.x.Wait(background, d.j.Durable()))
 	return d, inbox
 }
 
 func BenchmarkMailbox_100k(b *testing.B) {
 	d, inbox := filled(b, 100_000)
-	ctx := context.Background()
+	mb, err := d.s.OpenMailbox(background, inbox.ID)
+	must(b, err)
+	es, _, err := mb.Entries(background)
+	must(b, err)
+	mb.Close()
+	uids := make([]mailbox.UID, len(es))
+	for i, e := range es {
+		uids[i] = e.UID
+	}
 	b.Run("open cold", func(b *testing.B) {
 		for range b.N {
 			b.StopTimer()
 			d.s.DropCaches()
 			b.StartTimer()
-			mb, err := d.s.OpenMailbox(ctx, inbox.ID)
+			mb, err := d.s.OpenMailbox(background, inbox.ID)
 			must(b, err)
 			mb.Close()
 		}
 	})
-	mb, err := d.s.OpenMailbox(ctx, inbox.ID)
-	must(b, err)
-	defer mb.Close()
-	var uids []mailbox.UID
 	b.Run("open warm and list", func(b *testing.B) {
 		for range b.N {
-			mb, err := d.s.OpenMailbox(ctx, inbox.ID)
+			mb, err := d.s.OpenMailbox(background, inbox.ID)
 			must(b, err)
-			es, _, err := mb.Entries(ctx)
+			_, _, err = mb.Entries(background)
 			must(b, err)
-			uids = uids[:0]
-			for _, e := range es {
-				uids = append(uids, e.UID)
-			}
 			mb.Close()
 		}
 	})
 	b.Run("summaries", func(b *testing.B) {
 		for range b.N {
-			must(b, d.s.Summaries(ctx, inbox.ID, uids, func(mailbox.UID, *message.Message) error { return nil }))
+			must(b, d.s.Summaries(background, inbox.ID, uids, func(mailbox.UID, *message.Message) error { return nil }))
 		}
 	})
+	benchmarkChanges(b, d, inbox, uids)
+}
+
+// benchmarkChanges measures what owners do to many messages, with the mailbox
+// open.
+func benchmarkChanges(b *testing.B, d *disk, inbox mailbox.Info, uids []mailbox.UID) {
+	mb, err := d.s.OpenMailbox(background, inbox.ID)
+	must(b, err)
+	defer mb.Close()
+	archive, err := d.s.Lookup(background, 1, "Archive")
+	must(b, err)
+	set := func(id mailbox.ID, uids []mailbox.UID, on bool, flag string) {
+		mode := mailbox.Remove
+		if on {
+			mode = mailbox.Add
+		}
+		_, err := d.s.SetFlags(background, id, mailbox.SetFlags{UIDs: uids, Mode: mode, Flags: []string{flag}})
+		must(b, err)
+	}
+	at := 0
 	b.Run("store one", func(b *testing.B) {
 		f := probe(b, d.dir)
 		b.ResetTimer()
-		for i := range b.N {
-			mode := mailbox.Add
-			if i/len(uids)%2 == 1 {
-				mode = mailbox.Remove
-			}
-			_, err := d.s.SetFlags(ctx, inbox.ID, mailbox.SetFlags{UIDs: uids[i%len(uids):][:1], Mode: mode, Flags: []string{`\Seen`}})
-			must(b, err)
-			_, err = mb.Changes(ctx, mb.Status().HighestModSeq-1)
+		for range b.N {
+			set(inbox.ID, uids[at%len(uids):][:1], at/len(uids)%2 == 0, `\Seen`)
+			at++
+			_, err = mb.Changes(background, mb.Status().HighestModSeq-1)
 			must(b, err)
 		}
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/f, "stores/F")
 	})
-	thousand := uids[:1000]
 	b.Run("store 1000", func(b *testing.B) {
 		for i := range b.N {
-			_, err := d.s.SetFlags(ctx, inbox.ID, mailbox.SetFlags{UIDs: thousand, Mode: []mailbox.Mode{mailbox.Add, mailbox.Remove}[i%2], Flags: []string{`\Flagged`}})
-			must(b, err)
+			set(inbox.ID, uids[:1000], i%2 == 0, `\Flagged`)
 		}
 	})
-	archive, err := d.s.Lookup(ctx, 1, "Archive")
-	must(b, err)
 	b.Run("copy 1000", func(b *testing.B) {
 		for range b.N {
-			_, err := d.s.Copy(ctx, inbox.ID, thousand, archive.ID)
+			_, err := d.s.Copy(background, inbox.ID, uids[:1000], archive.ID)
 			must(b, err)
 		}
 	})
-	rest := uids
 	b.Run("move and expunge 1000", func(b *testing.B) {
 		for range b.N {
-			if len(rest) < 1000 {
+			if len(uids) < 1000 {
 				b.Skip("no messages left")
 			}
-			var part []mailbox.UID
-			rest, part = rest[:len(rest)-1000], rest[len(rest)-1000:]
-			res, err := d.s.Move(ctx, inbox.ID, part, archive.ID)
+			part := uids[len(uids)-1000:]
+			uids = uids[:len(uids)-1000]
+			res, err := d.s.Move(background, inbox.ID, part, archive.ID)
 			must(b, err)
-			_, err = d.s.SetFlags(ctx, archive.ID, mailbox.SetFlags{UIDs: res.Dst, Mode: mailbox.Add, Flags: []string{`\Deleted`}})
-			must(b, err)
-			_, _, err = d.s.Expunge(ctx, archive.ID, res.Dst)
+			set(archive.ID, res.Dst, true, `\Deleted`)
+			_, _, err = d.s.Expunge(background, archive.ID, res.Dst)
 			must(b, err)
 		}
 	})

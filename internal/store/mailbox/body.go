@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/store/journal"
 )
@@ -197,7 +198,7 @@ func (s *Store) Prepare(ctx context.Context, r journal.Record) any {
 	err := s.parseBody(r.Pos, func(m *message.Message) { h.summary = m.AppendBinary(nil) })
 	var damage *journal.DamageError
 	if err != nil && !errors.As(err, &damage) {
-		s.o.Log.Error("body cannot be read", "lsn", uint64(r.LSN), "err", err)
+		s.o.Log.Error("body cannot be read", telemetry.LSN, uint64(r.LSN), telemetry.Err, err)
 	}
 	return h
 }

@@ -131,6 +131,15 @@ func TestCrowd(t *testing.T) {
 		}
 		return err
 	})
+	c.do(30, func(i int) error { // an importer, who makes mailboxes as well
+		info, err := w.s.Create(background, 2, fmt.Sprint("Import/", i), "")
+		if err != nil {
+			return err
+		}
+		_, _, err = w.s.Append(background, info.ID, []mailbox.AppendMessage{
+			{Body: w.body(t, text("first")), Date: time.Unix(1, 0)}, {Body: w.body(t, text("second"))}})
+		return err
+	})
 	c.do(5, func(int) error { return w.Compact() })
 	c.wg.Wait()
 	if err := follow(0); err != nil {

@@ -161,18 +161,22 @@ func (s *Store) appendOne(ctx context.Context, b *box, m AppendMessage, w flagsW
 // them all with one record: a crash in between leaves none of them visible.
 func (s *Store) appendMany(ctx context.Context, b *box, msgs []AppendMessage, wanted []flagsWanted) ([]UID, error) {
 	entries := make([]Entry, len(msgs))
-	defer s.unpend(entries)
+	defer func() {
+		for _, e := range entries {
+			s.unfiled.remove(e.Message)
+		}
+	}()
 	for i, m := range msgs {
 		facts := messageFacts{received: m.Date.UnixMicro(), prefix: m.Body.prefix}
 		var lsn journal.LSN
 		rec, err := s.x.Accept(ctx, m.Body.entry(s.q.entry(journal.TypeMessage, func(l journal.LSN, u *undoing) ([]byte, error) {
-			s.unpend([]Entry{{Message: lsn}}) // of an attempt that was undone
+			s.unfiled.remove(lsn) // of an attempt that was undone
 			lsn = l
-			s.pend(lsn)
+			s.unfiled.add(lsn) // compaction leaves it alone
 			return facts.append(nil), nil
 		})))
 		if err != nil {
-			s.unpend([]Entry{{Message: lsn}})
+			s.unfiled.remove(lsn)
 			return nil, err
 		}
 		entries[i] = Entry{Message: rec.LSN, Size: sizeOf(m.Body.size), Date: m.Date.Unix()}
@@ -209,19 +213,4 @@ func (s *Store) appendMany(ctx context.Context, b *box, msgs []AppendMessage, wa
 		s.o.Metrics.bodyBytes.Add(float64(m.Body.size))
 	}
 	return uids, nil
-}
-
-// pend protects a message that is not filed yet from compaction.
-func (s *Store) pend(lsn journal.LSN) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.pending[lsn] = struct{}{}
-}
-
-func (s *Store) unpend(es []Entry) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, e := range es {
-		delete(s.pending, e.Message)
-	}
 }

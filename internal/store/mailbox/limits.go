@@ -13,7 +13,8 @@ const (
 	// and keep a message's flags in one number.
 	firstKeyword = 5
 	lastKeyword  = 63
-	keywordsMax  = lastKeyword - firstKeyword + 1
+	// keywordsMax is how many keywords that makes for one mailbox.
+	keywordsMax = lastKeyword - firstKeyword + 1
 
 	// keywordBytesMax bounds a keyword's name: they are sent with every
 	// FLAGS response.

@@ -209,7 +209,11 @@ func (h *history) upset() error {
 // cuts the power there.
 func atEveryCall(t *testing.T, prepare func(*history) error, act func(*history) (*mailboxtest.Step, error)) {
 	dir := t.TempDir()
-	for _, mode := range []sim.Mode{sim.Lose, sim.Prefix, sim.Reorder, sim.Tear} {
+	modes := []sim.Mode{sim.Tear}
+	if *seeds >= 1000 { // make sim
+		modes = []sim.Mode{sim.Lose, sim.Prefix, sim.Reorder, sim.Tear}
+	}
+	for _, mode := range modes {
 		for at := 1; ; at++ {
 			h := newHistory(uint64(at), dir)
 			must(t, h.open())

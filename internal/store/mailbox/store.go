@@ -60,7 +60,37 @@ type Store struct {
 	mu       sync.RWMutex // guards what follows; before box.mu
 	boxes    map[ID]*box
 	accounts map[account.ID]*tree
-	pending  map[journal.LSN]struct{} // messages of an Append that are not filed yet
+
+	unfiled unfiled
+}
+
+// unfiled are messages of an Append that are durable and not filed yet. Its
+// lock is taken last: the sequencer's callbacks use it.
+type unfiled struct {
+	mu   sync.Mutex
+	lsns map[journal.LSN]struct{}
+}
+
+func (u *unfiled) add(lsn journal.LSN) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.lsns == nil {
+		u.lsns = make(map[journal.LSN]struct{})
+	}
+	u.lsns[lsn] = struct{}{}
+}
+
+func (u *unfiled) remove(lsn journal.LSN) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.lsns, lsn)
+}
+
+func (u *unfiled) has(lsn journal.LSN) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	_, ok := u.lsns[lsn]
+	return ok
 }
 
 // box is a mailbox as the index shows it.
@@ -119,7 +149,6 @@ func New(o Options, j *journal.Journal) *Store {
 		q:        sequencer{boxes: make(map[ID]*seqBox), accounts: make(map[account.ID]*seqAccount)},
 		boxes:    make(map[ID]*box),
 		accounts: make(map[account.ID]*tree),
-		pending:  make(map[journal.LSN]struct{}),
 	}
 }
 

@@ -1,6 +1,7 @@
 package mailbox_test
 
 import (
+	"flag"
 	"os"
 	"path/filepath"
 	"testing"
@@ -12,6 +13,22 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/store/mailbox"
 	"github.com/breakwater-mail/breakwater/internal/store/mailbox/mailboxtest"
 )
+
+// suiteChecks is how many sequences of operations the suite plays unless
+// -rapid.checks says otherwise: what a few seconds allow.
+const suiteChecks = "20"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "rapid.checks" })
+	if !asked {
+		if err := flag.Set("rapid.checks", suiteChecks); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 func TestSQLite(t *testing.T) {
 	mailboxtest.RunSuite(t, func(rt *rapid.T) mailboxtest.Subject {

@@ -68,10 +68,8 @@ func (s *Store) dying(ctx context.Context, cutoff int64, after journal.LSN) (bat
 // expire marks messages, unless they have been filed or moved meanwhile or are
 // about to be filed.
 func (s *Store) expire(conn *sqlite.Conn, batch []dying) error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
 	for _, d := range batch {
-		if _, pending := s.pending[d.lsn]; pending {
+		if s.unfiled.has(d.lsn) {
 			continue
 		}
 		if err := exec(conn, "UPDATE refs SET expired = 1 WHERE lsn = ? AND refs <= 0 AND expired = 0 "+
