@@ -91,6 +91,16 @@ func TestBinaryFormat_Damage(t *testing.T) {
 func checkEnvelopeAlone(t testing.TB, b []byte, m *Message) {
 	t.Helper()
 	e, err := DecodeEnvelope(b)
+	var d EnvelopeDecoder
+	texts, terr := d.DecodeTexts(string(b))
+	if err == nil {
+		want := &Envelope{Date: e.Date, Subject: e.Subject, InReplyTo: e.InReplyTo, MessageID: e.MessageID}
+		if terr != nil || !reflect.DeepEqual(texts, want) {
+			t.Fatalf("texts alone: %v, %v, not %v", texts, terr, want)
+		}
+	} else if terr != nil && (texts != nil || !errors.Is(terr, ErrFormat)) {
+		t.Fatalf("%v with %v", texts, terr)
+	}
 	if err != nil {
 		if e != nil || m != nil || !errors.Is(err, ErrFormat) {
 			t.Fatalf("%v with %v, DecodeMessage says %v", e, err, m)

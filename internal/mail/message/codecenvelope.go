@@ -23,22 +23,44 @@ const spareAddresses = 64
 // It is equal to that of DecodeMessage wherever that gives a message; damage
 // behind the envelope goes unnoticed. Errors wrap ErrFormat.
 func (d *EnvelopeDecoder) Decode(s string) (*Envelope, error) {
-	if len(s) == 0 || s[0] != codecVersion {
-		return nil, fmt.Errorf("%w: unknown version", ErrFormat)
+	if err := d.begin(s); err != nil {
+		return nil, err
 	}
 	if d.room == nil {
 		d.room = make([]EnvelopeAddress, spareAddresses)
 	}
-	st := &d.state
-	// The words need no clearing: n says how many there are.
-	st.s, st.err, st.n, st.spare = s[1:], nil, 0, d.room
-	size := st.offset()
-	st.skipDefects(size)
-	st.envelope(&d.envelope)
-	if st.err != nil {
-		return nil, st.err
+	d.state.spare = d.room
+	d.state.envelope(&d.envelope)
+	if d.state.err != nil {
+		return nil, d.state.err
 	}
 	return &d.envelope, nil
+}
+
+// DecodeTexts is Decode without the addresses: the envelope has its texts
+// (Date, Subject, InReplyTo, MessageID) and nothing else. Damage behind them
+// goes unnoticed.
+func (d *EnvelopeDecoder) DecodeTexts(s string) (*Envelope, error) {
+	if err := d.begin(s); err != nil {
+		return nil, err
+	}
+	d.envelope = Envelope{}
+	d.state.texts(&d.envelope)
+	if d.state.err != nil {
+		return nil, d.state.err
+	}
+	return &d.envelope, nil
+}
+
+// begin reads what stands before the envelope.
+func (d *EnvelopeDecoder) begin(s string) error {
+	if len(s) == 0 || s[0] != codecVersion {
+		return fmt.Errorf("%w: unknown version", ErrFormat)
+	}
+	// The words need no clearing: n says how many there are.
+	d.state.s, d.state.err, d.state.n = s[1:], nil, 0
+	d.state.skipDefects(d.state.offset())
+	return d.state.err
 }
 
 // DecodeEnvelope is EnvelopeDecoder.Decode for a single message. The strings

@@ -128,12 +128,8 @@ func (d *decoderState) defect(size int64) Defect {
 }
 
 func (d *decoderState) envelope(v *Envelope) {
-	flags := d.uint()
-	if flags > envOwnSender|envOwnReplyTo {
-		d.fail("envelope flags")
-	}
+	flags := d.texts(v)
 	v.OwnSender, v.OwnReplyTo = flags&envOwnSender != 0, flags&envOwnReplyTo != 0
-	v.Date, v.Subject, v.InReplyTo, v.MessageID = d.string(), d.string(), d.string(), d.string()
 	v.From = d.addresses()
 	v.Sender, v.ReplyTo = v.From, v.From
 	if v.OwnSender {
@@ -143,6 +139,16 @@ func (d *decoderState) envelope(v *Envelope) {
 		v.ReplyTo = d.addresses()
 	}
 	v.To, v.Cc, v.Bcc = d.addresses(), d.addresses(), d.addresses()
+}
+
+// texts reads what stands before an envelope's addresses, and gives its flags.
+func (d *decoderState) texts(v *Envelope) uint64 {
+	flags := d.uint()
+	if flags > envOwnSender|envOwnReplyTo {
+		d.fail("envelope flags")
+	}
+	v.Date, v.Subject, v.InReplyTo, v.MessageID = d.string(), d.string(), d.string(), d.string()
+	return flags
 }
 
 func (d *decoderState) addresses() []EnvelopeAddress {

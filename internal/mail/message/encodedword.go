@@ -16,6 +16,9 @@ const maxCharsetName = 64
 // no control characters: they became spaces.
 func DecodeHeader(raw string) string {
 	if !strings.Contains(raw, "=?") {
+		if printable(raw) {
+			return raw
+		}
 		return cleanText(tolerantUTF8(raw))
 	}
 	var out strings.Builder
@@ -134,6 +137,17 @@ func appendBase64(dst []byte, s string) []byte {
 	}
 	var d base64Decoder
 	return d.finish(d.decode(dst, []byte(s)))
+}
+
+// printable says whether s is ASCII without control characters but tabs: what
+// there is nothing to decode or to clean in.
+func printable(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' && c != '\t' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // tolerantUTF8 returns s with bytes that are not UTF-8 read as Windows-1252.
