@@ -104,7 +104,7 @@ func (f *folder) foldASCII(b []byte) int {
 // headerHas says whether the message's header has a field of that name whose
 // decoded text holds needle.
 func (f *folder) headerHas(c *candidate, name, needle string) (bool, error) {
-	raw, err := rawHeader(c, c.summary.Root)
+	raw, err := rawHeader(c, c.root)
 	if err != nil {
 		return false, err
 	}
@@ -124,7 +124,7 @@ func rawHeader(c *candidate, p *message.Part) ([]byte, error) {
 // textHas says whether a message's decoded text parts hold needle, or, with
 // headers, its own header or those of its parts.
 func (f *folder) textHas(c *candidate, needle string, headers bool) (bool, error) {
-	return f.partHas(c, c.summary.Root, needle, headers)
+	return f.partHas(c, c.root, needle, headers)
 }
 
 func (f *folder) partHas(c *candidate, p *message.Part, needle string, headers bool) (bool, error) {

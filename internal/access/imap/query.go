@@ -30,15 +30,16 @@ func truthOf(v bool) truth {
 	return nope
 }
 
-// candidate is what is known of a message: the entry always, the summary and
+// candidate is what is known of a message: the entry always, the envelope and
 // the body only when cheaper knowledge has not decided.
 type candidate struct {
-	seq     uint32
-	entry   *mailbox.Entry
-	summary *message.Message
-	body    *journal.Body
-	fold    *folder // with a body
-	err     error   // of the body, the first
+	seq      uint32
+	entry    *mailbox.Entry
+	envelope *message.Envelope
+	body     *journal.Body
+	root     *message.Part // with a body
+	fold     *folder       // with a body
+	err      error         // of the body, the first
 }
 
 // query is a tree of search keys made ready to be evaluated.
@@ -46,6 +47,9 @@ type query struct {
 	root    node
 	modseq  bool // names a mod-sequence
 	damaged int  // messages whose bodies could not be searched
+	// envelope reads envelopes, with their addresses if a key looks at them.
+	envelope  message.EnvelopeDecoder
+	addresses bool
 }
 
 func (q *query) eval(c *candidate) truth { return q.root.eval(c) }
@@ -142,6 +146,7 @@ func (s *session) node(q *query, k command.Key) (node, error) {
 	if !utf8.ValidString(k.Text) || !utf8.ValidString(k.Field) {
 		return n, errText
 	}
+	q.addresses = q.addresses || searchesAddresses(k)
 	if n.test = entryTest(k); n.test == nil {
 		n.test = textTest(k)
 	}
@@ -242,25 +247,48 @@ func compareDay(op command.KeyOp, order int) bool {
 	return order >= 0
 }
 
+// searchesAddresses says whether a key looks at the addresses of envelopes.
+func searchesAddresses(k command.Key) bool {
+	switch k.Op {
+	case command.KeyFrom, command.KeyTo, command.KeyCc, command.KeyBcc:
+		return true
+	case command.KeyHeader:
+		switch strings.ToLower(k.Field) {
+		case "from", "to", "cc", "bcc":
+			return true
+		}
+	}
+	return false
+}
+
+// readEnvelope reads as much of an encoded summary's envelope as the keys look
+// at; it is good until the next call.
+func (q *query) readEnvelope(encoded string) (*message.Envelope, error) {
+	if q.addresses {
+		return q.envelope.Decode(encoded)
+	}
+	return q.envelope.DecodeTexts(encoded)
+}
+
 // textTest gives the test of a key that looks at the message.
 func textTest(k command.Key) func(*candidate) truth {
 	needle := foldString(k.Text)
 	switch k.Op {
 	case command.KeySentBefore, command.KeySentOn, command.KeySentSince:
-		return withSummary(func(m *message.Message) bool {
-			t, err := mail.ParseDate(m.Envelope.Date)
+		return withEnvelope(func(e *message.Envelope) bool {
+			t, err := mail.ParseDate(e.Date)
 			return err == nil && compareDay(k.Op, wire.DateOf(t).Compare(k.Date))
 		})
 	case command.KeyFrom, command.KeyTo, command.KeyCc, command.KeyBcc, command.KeySubject:
 		get := envelopeField(strings.ToLower(k.Op.String()))
-		return withSummary(func(m *message.Message) bool {
-			text, there := get(&m.Envelope)
+		return withEnvelope(func(e *message.Envelope) bool {
+			text, there := get(e)
 			return there && strings.Contains(foldString(text), needle)
 		})
 	case command.KeyHeader:
 		if get := envelopeField(strings.ToLower(k.Field)); get != nil {
-			return withSummary(func(m *message.Message) bool {
-				text, there := get(&m.Envelope)
+			return withEnvelope(func(e *message.Envelope) bool {
+				text, there := get(e)
 				return there && strings.Contains(foldString(text), needle)
 			})
 		}
@@ -268,24 +296,24 @@ func textTest(k command.Key) func(*candidate) truth {
 	case command.KeyBody:
 		return withBody(func(c *candidate) (bool, error) { return c.fold.textHas(c, needle, false) })
 	}
-	// TEXT: the subject is in the summary, and often decides.
+	// TEXT: the subject is in the envelope, and often decides.
 	deep := withBody(func(c *candidate) (bool, error) { return c.fold.textHas(c, needle, true) })
 	return func(c *candidate) truth {
-		if c.body == nil && c.summary != nil && c.summary.Envelope.Subject != "" &&
-			strings.Contains(foldString(message.DecodeHeader(c.summary.Envelope.Subject)), needle) {
+		if c.body == nil && c.envelope != nil && c.envelope.Subject != "" &&
+			strings.Contains(foldString(message.DecodeHeader(c.envelope.Subject)), needle) {
 			return yes
 		}
 		return deep(c)
 	}
 }
 
-// withSummary makes a test that needs the summary.
-func withSummary(test func(*message.Message) bool) func(*candidate) truth {
+// withEnvelope makes a test that needs the envelope.
+func withEnvelope(test func(*message.Envelope) bool) func(*candidate) truth {
 	return func(c *candidate) truth {
-		if c.summary == nil {
+		if c.envelope == nil {
 			return unknown
 		}
-		return truthOf(test(c.summary))
+		return truthOf(test(c.envelope))
 	}
 }
 

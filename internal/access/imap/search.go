@@ -10,6 +10,7 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/access/imap/command"
 	"github.com/breakwater-mail/breakwater/internal/access/imap/wire"
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/store/journal"
 	"github.com/breakwater-mail/breakwater/internal/store/mailbox"
 )
@@ -191,7 +192,7 @@ func (s *session) find(ctx context.Context, q *query) ([]hit, error) {
 		return nil, fmt.Errorf("read entries: %w", err)
 	}
 	var hits []hit
-	open := make([]fetchRow, 0, fetchBatch) // not decided yet
+	open := make([]fetchRow, 0, encodedBatch) // not decided yet
 	deeper := func() error {
 		more, err := s.findDeeper(ctx, q, open)
 		hits = append(hits, more...)
@@ -205,7 +206,7 @@ func (s *session) find(ctx context.Context, q *query) ([]hit, error) {
 		case unknown:
 			open = append(open, fetchRow{seq: seq, entry: *e})
 		}
-		if len(open) == fetchBatch {
+		if len(open) == encodedBatch {
 			return deeper()
 		}
 		return nil
@@ -221,7 +222,7 @@ func (s *session) find(ctx context.Context, q *query) ([]hit, error) {
 }
 
 // findDeeper evaluates a query over messages that the hot list left open, at
-// most fetchBatch of them, by their summaries and then their bodies.
+// most encodedBatch of them, by their summaries and then their bodies.
 func (s *session) findDeeper(ctx context.Context, q *query, rows []fetchRow) ([]hit, error) {
 	if len(rows) == 0 {
 		return nil, nil
@@ -233,23 +234,28 @@ func (s *session) findDeeper(ctx context.Context, q *query, rows []fetchRow) ([]
 	for i := range rows {
 		uids[i] = rows[i].entry.UID
 	}
-	if err := s.summaries(ctx, rows, uids); err != nil {
+	if err := s.encoded(ctx, rows, uids); err != nil {
 		return nil, err
 	}
 	var hits []hit
 	deep := rows[:0]
-	for _, row := range rows {
-		if row.summary == nil {
-			if row.broken {
-				q.damaged++
-			}
+	c := candidate{}
+	for i := range rows {
+		row := &rows[i]
+		if row.encoded == "" && !row.broken {
 			continue // gone meanwhile
 		}
-		switch q.eval(&candidate{seq: row.seq, entry: &row.entry, summary: row.summary}) {
+		envelope, err := q.readEnvelope(row.encoded)
+		if err != nil {
+			q.damaged++
+			continue
+		}
+		c = candidate{seq: row.seq, entry: &row.entry, envelope: envelope}
+		switch q.eval(&c) {
 		case yes:
 			hits = append(hits, hit{row.seq, uint32(row.entry.UID), row.entry.ModSeq})
 		case unknown:
-			deep = append(deep, row)
+			deep = append(deep, *row)
 		}
 	}
 	more, err := s.scan(ctx, q, deep)
@@ -286,7 +292,7 @@ func (s *session) scan(ctx context.Context, q *query, rows []fetchRow) ([]hit, e
 						found[at], err = scanOne(q, row, body, buf)
 					}
 					var damage *journal.DamageError
-					if errors.As(err, &damage) {
+					if errors.As(err, &damage) || errors.Is(err, message.ErrFormat) {
 						s.log.Error("message is damaged", telemetry.Msg, uint64(row.entry.UID), telemetry.Err, err)
 						damaged[at], err = true, nil
 					}
@@ -324,7 +330,11 @@ func (s *session) scan(ctx context.Context, q *query, rows []fetchRow) ([]hit, e
 
 // scanOne evaluates a query over a message with its body.
 func scanOne(q *query, row *fetchRow, body *journal.Body, buf *folder) (bool, error) {
-	c := candidate{seq: row.seq, entry: &row.entry, summary: row.summary, body: body, fold: buf}
+	m, err := message.DecodeMessage([]byte(row.encoded))
+	if err != nil {
+		return false, err
+	}
+	c := candidate{seq: row.seq, entry: &row.entry, envelope: &m.Envelope, root: m.Root, body: body, fold: buf}
 	found := q.eval(&c) == yes
 	return found, c.err
 }
