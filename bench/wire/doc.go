@@ -19,7 +19,7 @@
 // Concurrency: a client belongs to one goroutine at a time. Close may be called
 // from another one to break it.
 //
-// Limits: a reply line of 64 KB, a literal of 64 MB, no deadline unless
+// Limits: an SMTP reply line of 1 KB, an IMAP line of 16 MB, a literal of 64 MB, no deadline unless
 // SetDeadline is called on Conn.
 //
 // RFC 5321 §4 (commands and replies), RFC 2920, RFC 9051 §2.2 and §4.3 (lines

@@ -11,8 +11,11 @@ import (
 	"strings"
 )
 
-// literalMax bounds what one literal may make us allocate.
-const literalMax = 64 << 20
+const (
+	readBuffer = 64 << 10
+	literalMax = 64 << 20 // what one literal may make us allocate
+	longMax    = 16 << 20 // a line: a SEARCH that finds a million messages
+)
 
 // IMAP is one IMAP connection.
 type IMAP struct {
@@ -21,6 +24,7 @@ type IMAP struct {
 	w    *bufio.Writer
 	tag  int
 	lit  []byte // reused between responses
+	long []byte // a line that is longer than the buffer
 }
 
 // Response is one untagged response. Both fields are valid until the next one.
@@ -36,7 +40,7 @@ func DialIMAP(addr string, implicit *tls.Config) (*IMAP, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &IMAP{Conn: conn, r: bufio.NewReaderSize(conn, lineMax), w: bufio.NewWriterSize(conn, 16<<10)}
+	c := newIMAP(conn)
 	line, err := c.r.ReadSlice('\n')
 	if err != nil {
 		conn.Close()
@@ -47,6 +51,10 @@ func DialIMAP(addr string, implicit *tls.Config) (*IMAP, error) {
 		return nil, &ReplyError{Text: string(line), Cmd: "greeting"}
 	}
 	return c, nil
+}
+
+func newIMAP(conn net.Conn) *IMAP {
+	return &IMAP{Conn: conn, r: bufio.NewReaderSize(conn, readBuffer), w: bufio.NewWriterSize(conn, 16<<10)}
 }
 
 // Shrink replaces the read and write buffers by small ones: for a connection
@@ -126,11 +134,10 @@ func (c *IMAP) Read() (Response, error) {
 	c.lit = c.lit[:0]
 	var ends []int
 	for {
-		line, err := c.r.ReadSlice('\n')
+		line, err := c.line()
 		if err != nil {
 			return resp, err
 		}
-		line = bytes.TrimRight(line, "\r\n")
 		n, has := literalSize(line)
 		if !has && resp.Text == nil {
 			resp.Text = line // the common case allocates nothing
@@ -156,6 +163,25 @@ func (c *IMAP) Read() (Response, error) {
 		at = end
 	}
 	return resp, nil
+}
+
+// line reads up to CRLF, which it leaves out. The bytes are valid until the next
+// read.
+func (c *IMAP) line() ([]byte, error) {
+	line, err := c.r.ReadSlice('\n')
+	if err == bufio.ErrBufferFull {
+		c.long = c.long[:0]
+		for err == bufio.ErrBufferFull && len(c.long) < longMax {
+			c.long = append(c.long, line...)
+			line, err = c.r.ReadSlice('\n')
+		}
+		c.long = append(c.long, line...)
+		line = c.long
+	}
+	if err != nil {
+		return nil, err
+	}
+	return bytes.TrimRight(line, "\r\n"), nil
 }
 
 // literalSize finds "{123}" at the end of a line.

@@ -11,9 +11,8 @@ import (
 	"time"
 )
 
-// lineMax bounds one reply line; RFC 5321 §4.5.3.1.5 allows 512 octets, servers
-// send more in their greetings and IMAP servers in their capabilities.
-const lineMax = 64 << 10
+// replyMax bounds one reply line; RFC 5321 §4.5.3.1.5 allows 512 octets.
+const replyMax = 1 << 10
 
 // dialWait bounds a connect on loopback: a listen queue that is full for longer
 // is a server that does not answer.
@@ -43,7 +42,7 @@ func DialSMTP(addr string, implicit *tls.Config) (*SMTP, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &SMTP{Conn: conn, r: bufio.NewReaderSize(conn, 1024)}
+	c := &SMTP{Conn: conn, r: bufio.NewReaderSize(conn, replyMax)}
 	if _, err := c.reply("greeting", 220); err != nil {
 		conn.Close()
 		return nil, err
