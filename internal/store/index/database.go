@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io/fs"
+	"os"
 	"strconv"
 
 	"zombiezen.com/go/sqlite"
@@ -48,8 +49,8 @@ func (x *Index) tryDatabase() error {
 	path, flags := x.o.Path, sqlite.OpenReadWrite|sqlite.OpenCreate|sqlite.OpenWAL
 	if path == "" {
 		path, flags = ":memory:", sqlite.OpenReadWrite|sqlite.OpenCreate
-	} else if _, err := sys.OSFS().Stat(path + damagedSuffix); err == nil {
-		return fmt.Errorf("%w: it was found damaged while in use", errUnusable)
+	} else if err := prepareFile(path); err != nil {
+		return err
 	}
 	conn, err := sqlite.OpenConn(path, flags)
 	if err != nil {
@@ -61,6 +62,28 @@ func (x *Index) tryDatabase() error {
 	}
 	x.conn = conn
 	return nil
+}
+
+// prepareFile sees whether the file may be opened, and makes it if there is
+// none: SQLite would let others read it, and its WAL gets the same rights. The
+// WAL of a file that somebody has deleted goes as well.
+func prepareFile(path string) error {
+	f := sys.OSFS()
+	if _, err := f.Stat(path + damagedSuffix); err == nil {
+		return fmt.Errorf("%w: it was found damaged, or was being removed", errUnusable)
+	}
+	_, err := f.Stat(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := removeAll(path+"-wal", path+"-shm"); err != nil {
+		return err
+	}
+	file, err := f.Open(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("make index: %w", err)
+	}
+	return file.Close()
 }
 
 // setUp prepares the writer's connection and checks whose database it is.
@@ -187,7 +210,8 @@ func unusable(what string, err error) error {
 
 const (
 	// damagedSuffix names the mark that a running index leaves when SQLite
-	// says that the file is corrupt.
+	// says that the file is corrupt. While a database is removed the mark is
+	// there too: without its WAL what is left of it cannot be trusted.
 	damagedSuffix = ".damaged"
 	// asideSuffix names the last index that was moved away; one is kept.
 	asideSuffix = ".aside"
@@ -196,25 +220,41 @@ const (
 // moveAway keeps an unusable database for whoever wants to look at it, and
 // makes room for a new one.
 func moveAway(path string) error {
-	f := sys.OSFS()
-	for _, s := range []string{"-wal", "-shm", damagedSuffix} {
-		if err := f.Remove(path + s); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove %s of unusable index: %w", s, err)
-		}
+	if err := mark(path); err != nil {
+		return err
 	}
-	if err := f.Rename(path, path+asideSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeAll(path+"-wal", path+"-shm"); err != nil {
+		return err
+	}
+	if err := sys.OSFS().Rename(path, path+asideSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("move unusable index away: %w", err)
 	}
-	return nil
+	return removeAll(path + damagedSuffix)
 }
 
 // Remove deletes the index at path, so that the next Open rebuilds it. The
 // index must be closed. It is no error if there is none.
 func Remove(path string) error {
-	f := sys.OSFS()
-	for _, s := range []string{"", "-wal", "-shm", damagedSuffix} {
-		if err := f.Remove(path + s); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove index: %w", err)
+	if err := mark(path); err != nil {
+		return err
+	}
+	return removeAll(path+"-wal", path+"-shm", path, path+damagedSuffix)
+}
+
+// mark says that the database must not be used.
+func mark(path string) error {
+	f, err := sys.OSFS().Open(path+damagedSuffix, os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("mark index as unusable: %w", err)
+	}
+	return f.Close()
+}
+
+// removeAll removes files in order; those that do not exist are no error.
+func removeAll(names ...string) error {
+	for _, n := range names {
+		if err := sys.OSFS().Remove(n); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove %s: %w", n, err)
 		}
 	}
 	return nil

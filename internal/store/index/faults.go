@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
-	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
 	"github.com/breakwater-mail/breakwater/internal/store/journal"
 )
@@ -159,12 +157,7 @@ func (x *Index) markDamaged() {
 	if x.o.Path == "" {
 		return
 	}
-	f, err := sys.OSFS().Open(x.o.Path+damagedSuffix, os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		x.o.Log.Error("mark index as damaged", telemetry.Err, err)
-		return
-	}
-	if err := f.Close(); err != nil {
-		x.o.Log.Error("mark index as damaged", telemetry.Err, err)
+	if err := mark(x.o.Path); err != nil {
+		x.o.Log.Error("index is damaged", telemetry.Err, err)
 	}
 }

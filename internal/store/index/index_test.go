@@ -200,7 +200,11 @@ func TestReopenKeepsOrReplays(t *testing.T) {
 		"deleted": func(t *testing.T, b *bench) { must(t, Remove(b.path)) },
 		"garbage": func(t *testing.T, b *bench) { must(t, os.WriteFile(b.path, []byte("this is no database"), 0o600)) },
 		"cut":     func(t *testing.T, b *bench) { must(t, os.Truncate(b.path, 5000)) },
-		"marked":  func(t *testing.T, b *bench) { must(t, os.WriteFile(b.path+damagedSuffix, nil, 0o600)) },
+		"deleted without its WAL": func(t *testing.T, b *bench) {
+			must(t, os.Rename(b.path+".stale", b.path+"-wal"))
+			must(t, os.Remove(b.path))
+		},
+		"marked": func(t *testing.T, b *bench) { must(t, os.WriteFile(b.path+damagedSuffix, nil, 0o600)) },
 		"of another version": func(t *testing.T, b *bench) {
 			conn, err := sqlite.OpenConn(b.path)
 			must(t, err)
@@ -225,6 +229,10 @@ func TestReopenKeepsOrReplays(t *testing.T) {
 			for _, w := range []string{"one", "two", "three"} {
 				b.accept(w)
 			}
+			b.want("one two three")
+			wal, err := os.ReadFile(b.path + "-wal")
+			must(t, err)
+			must(t, os.WriteFile(b.path+".stale", wal, 0o600))
 			b.close()
 			between(t, b)
 			b.open()
@@ -362,6 +370,19 @@ func TestWaitEndsWithItsContextAndWithClose(t *testing.T) {
 	}
 	if err := b.x.View(t.Context(), nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("View gave %v", err)
+	}
+}
+
+// What people wrote to each other is in the index: nobody else may read it.
+func TestFilesArePrivate(t *testing.T) {
+	b := newBench(t)
+	b.accept("one")
+	b.want("one")
+	for _, s := range []string{"", "-wal", "-shm"} {
+		i, err := os.Stat(b.path + s)
+		if err != nil || i.Mode().Perm() != 0o600 {
+			t.Errorf("index.db%s: %v, %v", s, i.Mode(), err)
+		}
 	}
 }
 

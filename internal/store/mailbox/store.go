@@ -3,6 +3,7 @@ package mailbox
 import (
 	"context"
 	_ "embed" // schema.sql
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -247,7 +248,11 @@ func (s *Store) adopt(orphans []*row) error {
 			s.q.boxes[r.id], op.mailbox = b, r.id
 			return appendOp(nil, op), nil
 		})
-		if _, err := s.x.Commit(context.Background(), e); err != nil {
+		_, err := s.x.Commit(context.Background(), e)
+		switch {
+		case errors.Is(err, ErrExists), errors.Is(err, ErrLimit): // the others are not to suffer
+			s.o.Log.Error("lost mailbox has no name", telemetry.Mailbox, r.name, telemetry.Err, err)
+		case err != nil:
 			return fmt.Errorf("adopt mailbox %d: %w", r.id, err)
 		}
 	}
