@@ -22,7 +22,7 @@ const Graph = `
 
 	# access: what owners reach
 	NONE < access/imap/wire < access/imap/command;
-	access/imap/command, store/mailbox < access/imap;
+	access/imap/command, store/mailbox, store/fulltext < access/imap;
 	store/mailbox < access/pop3;
 
 	# ops, and the whole

@@ -7,22 +7,18 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
+	"github.com/breakwater-mail/breakwater/internal/store/fulltext"
 )
 
-// foldRune is the simple case folding by which strings are compared: the lower
-// case of the upper case, so that the forms of one letter (σ ς Σ, k K K) are
-// one.
-func foldRune(r rune) rune { return unicode.ToLower(unicode.ToUpper(r)) }
-
+// foldString folds as fulltext.Fold does, and ASCII without looking at runes.
 func foldString(v string) string {
 	if ascii(v) {
 		return strings.ToLower(v)
 	}
-	return strings.Map(foldRune, v)
+	return fulltext.Fold(v)
 }
 
 // folder looks for strings in streams without regard to case. It is scratch
@@ -36,7 +32,7 @@ type folder struct {
 func newFolder() *folder {
 	f := &folder{}
 	for c := range f.lower {
-		f.lower[c] = byte(foldRune(rune(c)))
+		f.lower[c] = byte(fulltext.FoldRune(rune(c)))
 	}
 	return f
 }
@@ -79,7 +75,7 @@ func (f *folder) fold(b []byte, last bool) int {
 			break
 		}
 		r, n := utf8.DecodeRune(b[i:])
-		f.text = utf8.AppendRune(f.text, foldRune(r))
+		f.text = utf8.AppendRune(f.text, fulltext.FoldRune(r))
 		i += n
 	}
 	return i
@@ -104,7 +100,7 @@ func (f *folder) foldASCII(b []byte) int {
 // headerHas says whether the message's header has a field of that name whose
 // decoded text holds needle.
 func (f *folder) headerHas(c *candidate, name, needle string) (bool, error) {
-	raw, err := rawHeader(c, c.root)
+	raw, err := rawHeader(c.body, c.root)
 	if err != nil {
 		return false, err
 	}
@@ -116,44 +112,39 @@ func (f *folder) headerHas(c *candidate, name, needle string) (bool, error) {
 	return false, nil
 }
 
-func rawHeader(c *candidate, p *message.Part) ([]byte, error) {
+func rawHeader(r io.ReaderAt, p *message.Part) ([]byte, error) {
 	raw := make([]byte, min(p.BodyStart-p.HeaderStart, headerMax))
-	return raw, readFull(c.body, raw, p.HeaderStart)
+	return raw, readFull(r, raw, p.HeaderStart)
 }
 
 // textHas says whether a message's decoded text parts hold needle, or, with
 // headers, its own header or those of its parts.
 func (f *folder) textHas(c *candidate, needle string, headers bool) (bool, error) {
-	return f.partHas(c, c.root, needle, headers)
+	return f.partHas(c.body, c.root, needle, headers)
 }
 
-func (f *folder) partHas(c *candidate, p *message.Part, needle string, headers bool) (bool, error) {
-	if headers && p.BodyStart > p.HeaderStart {
-		raw, err := rawHeader(c, p)
-		if err != nil {
-			return false, err
-		}
-		for field := range message.Fields(raw) {
-			text := field.Name + ": " + message.DecodeHeader(field.Value())
-			if strings.Contains(foldString(text), needle) {
-				return true, nil
-			}
-		}
-	}
-	for _, child := range p.Children {
-		// The header of an embedded message is part of the text around it.
-		found, err := f.partHas(c, child, needle, headers || p.Message())
+func (f *folder) partHas(r io.ReaderAt, p *message.Part, needle string, headers bool) (bool, error) {
+	for st := range stretches(p, headers) {
+		found, err := f.stretchHas(r, st, needle)
 		if found || err != nil {
 			return found, err
 		}
 	}
-	if p.Type != "text" || len(p.Children) > 0 {
-		return false, nil
+	return false, nil
+}
+
+func (f *folder) stretchHas(r io.ReaderAt, st stretch, needle string) (bool, error) {
+	if !st.header {
+		return f.has(bodyText(r, st.part), needle)
 	}
-	switch p.Charset() {
-	case "", "us-ascii", "utf-8":
-		// fold takes what is not UTF-8 as it comes, without a converter.
-		return f.has(p.Decode(c.body), needle)
+	texts, err := fields(r, st.part)
+	if err != nil {
+		return false, err
 	}
-	return f.has(p.Text(c.body), needle)
+	for text := range texts {
+		if strings.Contains(foldString(text), needle) {
+			return true, nil
+		}
+	}
+	return false, nil
 }

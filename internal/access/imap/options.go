@@ -88,7 +88,10 @@ type Options struct {
 	Clock           sys.Clock     // sys.RealClock if nil
 	// Quota tells how many octets an account may have, 0 for any number; nil:
 	// no account has a quota.
-	Quota   func(context.Context, account.ID) (int64, error)
+	Quota func(context.Context, account.ID) (int64, error)
+	// Text makes SEARCH TEXT and BODY read few messages; nil: they read all
+	// that the other keys leave open.
+	Text    Narrower
 	Log     *slog.Logger // discarded if nil
 	Metrics *Metrics     // counted nowhere if nil
 }

@@ -45,6 +45,7 @@ type candidate struct {
 // query is a tree of search keys made ready to be evaluated.
 type query struct {
 	root    node
+	leaves  []*textLeaf
 	modseq  bool // names a mod-sequence
 	damaged int  // messages whose bodies could not be searched
 	// envelope reads envelopes, with their addresses if a key looks at them.
@@ -149,6 +150,9 @@ func (s *session) node(q *query, k command.Key) (node, error) {
 	q.addresses = q.addresses || searchesAddresses(k)
 	if n.test = entryTest(k); n.test == nil {
 		n.test = textTest(k)
+		if k.Op == command.KeyText || k.Op == command.KeyBody {
+			n.test = q.withLeaf(foldString(k.Text), n.test)
+		}
 	}
 	return n, nil
 }

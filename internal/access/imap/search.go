@@ -178,8 +178,8 @@ func returned(hits []hit, ret command.SearchReturn) []hit {
 }
 
 // find evaluates a query over the messages that the client knows, cheap
-// knowledge first: the hot list, then the summaries of those that it leaves
-// open, then the bodies of the rest.
+// knowledge first: the hot list, then the text index for those that it leaves
+// open, then their summaries, then the bodies of the rest.
 func (s *session) find(ctx context.Context, q *query) ([]hit, error) {
 	all := []span{{0, s.box.view.told}}
 	if s.box.view.told == 0 {
@@ -192,11 +192,23 @@ func (s *session) find(ctx context.Context, q *query) ([]hit, error) {
 		return nil, fmt.Errorf("read entries: %w", err)
 	}
 	var hits []hit
-	open := make([]fetchRow, 0, encodedBatch) // not decided yet
+	var open []fetchRow // not decided yet
+	batch := encodedBatch
+	if s.srv.o.Text != nil && len(q.leaves) > 0 {
+		batch = narrowBatch
+	}
 	deeper := func() error {
-		more, err := s.findDeeper(ctx, q, open)
+		more, rest, err := s.narrow(ctx, q, open)
 		hits = append(hits, more...)
+		for part := range slices.Chunk(rest, encodedBatch) {
+			if err == nil {
+				more, err = s.findDeeper(ctx, q, part)
+				hits = append(hits, more...)
+			}
+			clear(part) // their summaries
+		}
 		open = open[:0]
+		q.widen()
 		return err
 	}
 	_, err = s.box.each(all, entries, func(seq uint32, e *mailbox.Entry) error {
@@ -206,7 +218,7 @@ func (s *session) find(ctx context.Context, q *query) ([]hit, error) {
 		case unknown:
 			open = append(open, fetchRow{seq: seq, entry: *e})
 		}
-		if len(open) == encodedBatch {
+		if len(open) == batch {
 			return deeper()
 		}
 		return nil
@@ -259,6 +271,9 @@ func (s *session) findDeeper(ctx context.Context, q *query, rows []fetchRow) ([]
 		}
 	}
 	more, err := s.scan(ctx, q, deep)
+	if err == nil {
+		s.want(q, deep)
+	}
 	return append(hits, more...), err
 }
 
