@@ -134,7 +134,7 @@ func services(c Config, s *Store, reg prometheus.Registerer, log *slog.Logger) m
 	}
 	im := imap.New(imap.Options{
 		Hostname: c.Hostname, SessionsPerUser: c.IMAP.MaxPerUser,
-		AppendLimit: int64(c.SMTP.MessageSize), Quota: s.quotaOf,
+		AppendLimit: int64(c.SMTP.MessageSize), Quota: s.quotaOf, Text: s.narrower(),
 		Log: log, Metrics: imap.NewMetrics(reg),
 	}, s.Accounts, s.Mailboxes)
 	pop := pop3.New(pop3.Options{

@@ -77,6 +77,7 @@ func serveStore(ctx context.Context, c Config, o ServeOptions, ls *listeners, h 
 			return errors.Join(err, s.Close())
 		}
 	}
+	s.openText(c, reg, o.Log.Logger)
 	h.store.Store(s)
 	g, gctx := errgroup.WithContext(ctx)
 	al, err := admin.Listen(c.Dir)

@@ -12,6 +12,7 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/ops/admin"
 	"github.com/breakwater-mail/breakwater/internal/store/account"
+	"github.com/breakwater-mail/breakwater/internal/store/fulltext"
 	"github.com/breakwater-mail/breakwater/internal/store/index"
 	"github.com/breakwater-mail/breakwater/internal/store/journal"
 	"github.com/breakwater-mail/breakwater/internal/store/mailbox"
@@ -35,6 +36,7 @@ type Store struct {
 	Accounts  *account.Store
 	Mailboxes *mailbox.Store
 
+	text    *fulltext.Index // nil unless this is served from, or if it cannot be opened
 	quota   int64
 	scratch string
 }
@@ -134,9 +136,14 @@ func (s *Store) Admin() *admin.Executor {
 	}
 }
 
-// Close closes the index, then the journal.
+// Close closes the text index, which reads messages, then the index, then the
+// journal.
 func (s *Store) Close() error {
-	return errors.Join(s.Index.Close(), s.Journal.Close())
+	var err error
+	if s.text != nil {
+		err = s.text.Close()
+	}
+	return errors.Join(err, s.Index.Close(), s.Journal.Close())
 }
 
 // RebuildIndex throws the index away and makes it anew from the journal. No
