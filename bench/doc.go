@@ -2,7 +2,7 @@
 // (maildir and mdbox), in the same run on the same machine, and prints a table
 // of ratios.
 //
-//	go run ./bench                          everything (about 40 minutes)
+//	go run ./bench                          everything (about half an hour)
 //	go run ./bench -list                    the rows
 //	go run ./bench -rows 'accept 4 KB'      the rows whose names match
 //	go run ./bench -servers breakwater,maildir -duration 5s -sizes 10000

@@ -2,7 +2,7 @@
 // sockets, real kills and real disks, against a whole host.
 //
 //	interop/install                       the clients, from Debian
-//	go test -tags interop ./interop       all of it (about ten minutes)
+//	go test -tags interop ./interop       all of it (about a minute)
 //	go test -tags interop ./interop -run Kill -kills 50 -messages 20000
 //
 // It exists apart because no unit test can vouch for what another program's
