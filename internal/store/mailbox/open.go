@@ -121,14 +121,21 @@ func (s *Store) readList(ctx context.Context, id ID) (entries []Entry, r *row, e
 
 // readEntries appends the entries of a range of UIDs to dst.
 func readEntries(conn *sqlite.Conn, id ID, u uidRange, dst []Entry) ([]Entry, error) {
-	s, err := conn.Prepare("SELECT uid, modseq, flags, message, size, date FROM filings WHERE mailbox = ? AND uid BETWEEN ? AND ? ORDER BY uid")
+	query := "SELECT uid, modseq, flags, message, size, date FROM filings WHERE mailbox = ?"
+	whole := u == uidRange{1, uidMax}
+	if !whole { // a comparison less for each row of a long list
+		query += " AND uid BETWEEN ? AND ?"
+	}
+	s, err := conn.Prepare(query + " ORDER BY uid")
 	if err != nil {
 		return dst, err
 	}
 	defer s.Reset()
 	s.BindInt64(1, int64(id))
-	s.BindInt64(2, int64(u.lo))
-	s.BindInt64(3, int64(u.hi))
+	if !whole {
+		s.BindInt64(2, int64(u.lo))
+		s.BindInt64(3, int64(u.hi))
+	}
 	for {
 		ok, err := s.Step()
 		if err != nil || !ok {
