@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/ops/admin"
 	"github.com/breakwater-mail/breakwater/internal/ops/certs"
@@ -52,7 +53,7 @@ func create(dir string, c *Config, names []string) error {
 	if err := c.WriteTOML(&b); err != nil {
 		return err
 	}
-	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
+	if err := sys.WriteFile(path, []byte(b.String()), 0o644); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	loaded, err := Load(path)

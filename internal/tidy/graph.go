@@ -15,10 +15,11 @@ const Graph = `
 	store/index, mail/sasl < store/account < store/mailbox;
 	store/mailbox, base/sim < store/mailbox/mailboxtest;  # for tests only
 
-	# edge: what strangers reach; spool: what becomes of their mail
+	# spool: what becomes of accepted mail; edge: what strangers reach, which
+	# knows of spool only what it asks for through interfaces of its own
+	mail/smtp, store/mailbox < spool/intake;
 	base/telemetry < edge/listen;
 	edge/listen, base/sys, mail/smtp, mail/sasl < edge/session;
-	edge/session, store/mailbox < spool/intake;
 
 	# access: what owners reach
 	NONE < access/imap/wire < access/imap/command;
@@ -26,9 +27,9 @@ const Graph = `
 	store/mailbox < access/pop3;
 
 	# ops, and the whole
-	NONE < ops/certs;
+	base/sys < ops/certs;
 	store/mailbox < ops/admin;
-	ops/admin, ops/certs, spool/intake, access/imap, access/pop3 < host < cmd/breakwater;
+	ops/admin, ops/certs, spool/intake, edge/session, access/imap, access/pop3 < host < cmd/breakwater;
 
 	# by itself
 	NONE < tidy;
@@ -37,6 +38,7 @@ const Graph = `
 	store/mailbox, store/account, mail/message !< store/journal;
 	store/mailbox !< edge/session;
 	edge/listen, edge/session, spool/intake !< access/imap, access/pop3;
+	edge/listen, edge/session !< spool/intake;
 	access/imap, access/pop3 !< edge/session, spool/intake;
 	base/sim !< host;
 `

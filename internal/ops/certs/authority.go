@@ -13,8 +13,9 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"path/filepath"
 	"time"
+
+	"github.com/breakwater-mail/breakwater/internal/base/sys"
 )
 
 // Lifetimes of what we sign ourselves. Clients refuse server certificates
@@ -106,27 +107,12 @@ func write(f Files, ca []byte, caKey *ecdsa.PrivateKey, cert []byte, key *ecdsa.
 		if err != nil {
 			return fmt.Errorf("encode key: %w", err)
 		}
-		if err := writeFile(k.name, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		if err := sys.WriteFile(k.name, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
 			return err
 		}
 	}
-	if err := writeFile(f.CA, caPEM, 0o644); err != nil {
+	if err := sys.WriteFile(f.CA, caPEM, 0o644); err != nil {
 		return err
 	}
-	return writeFile(f.Cert, append(certPEM, caPEM...), 0o644)
-}
-
-// writeFile writes a file whole or not at all.
-func writeFile(name string, b []byte, mode fs.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(name), err)
-	}
-	tmp := name + ".new"
-	if err := os.WriteFile(tmp, b, mode); err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(name), err)
-	}
-	if err := os.Rename(tmp, name); err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(name), err)
-	}
-	return nil
+	return sys.WriteFile(f.Cert, append(certPEM, caPEM...), 0o644)
 }
