@@ -62,7 +62,7 @@ func OpenStore(ctx context.Context, c Config, o StoreOptions) (*Store, error) {
 		Metrics:      journal.NewMetrics(o.Metrics),
 	})
 	if errors.Is(err, sys.ErrLocked) {
-		return nil, fmt.Errorf("%s is open in another breakwater: %w", c.Dir, err)
+		return nil, fmt.Errorf("%s is open in another breakwater, or one that is still starting: %w", c.Dir, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
