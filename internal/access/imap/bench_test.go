@@ -153,11 +153,10 @@ func (c *client) exchange(command string) int {
 	n := 0
 	var tail []byte
 	for {
-		b, err := c.r.Peek(1)
-		if err != nil {
+		if _, err := c.r.Peek(1); err != nil {
 			c.tb.Fatal(err)
 		}
-		b, _ = c.r.Peek(c.r.Buffered())
+		b, _ := c.r.Peek(c.r.Buffered())
 		n += len(b)
 		tail = append(tail[max(0, len(tail)-200):], b[max(0, len(b)-200):]...)
 		c.r.Discard(len(b))

@@ -20,7 +20,6 @@ type model struct {
 	domains   map[string]bool
 	passwords map[string]string // by address
 	disabled  map[string]bool
-	admins    []string // oldest account first
 	aliases   map[string][]string
 }
 

@@ -15,8 +15,6 @@ const (
 	// written: big enough for whole device requests, small enough for
 	// thousands of senders.
 	largeBuffer = 256 << 10
-	// largeBodyAt is where the body of a large segment begins.
-	largeBodyAt = blockSize + headSize
 )
 
 // Large is a long body on its way into a segment of its own, written while it

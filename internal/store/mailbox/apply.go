@@ -16,7 +16,6 @@ type applier struct {
 	live    map[journal.SegmentID]int64 // changes of segments.live in this transaction
 	floors  floorsState                 // raised in this transaction; zero if not
 	publish map[ID]row                  // committed, not yet told to Committed
-	uids    []UID                       // scratch
 }
 
 func newApplier() *applier {

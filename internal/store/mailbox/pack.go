@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"iter"
-	"slices"
 
 	"github.com/breakwater-mail/breakwater/internal/store/journal"
 )
@@ -35,15 +34,6 @@ func (s uidSet) add(u UID) uidSet {
 	return append(s, uidRange{u, u})
 }
 
-// count is the number of UIDs.
-func (s uidSet) count() int64 {
-	var n int64
-	for _, r := range s {
-		n += int64(r.hi-r.lo) + 1
-	}
-	return n
-}
-
 // all yields the UIDs, ascending.
 func (s uidSet) all() iter.Seq[UID] {
 	return func(yield func(UID) bool) {
@@ -58,20 +48,6 @@ func (s uidSet) all() iter.Seq[UID] {
 			}
 		}
 	}
-}
-
-// has reports whether u is in s.
-func (s uidSet) has(u UID) bool {
-	i, _ := slices.BinarySearchFunc(s, u, func(r uidRange, u UID) int {
-		switch {
-		case r.hi < u:
-			return -1
-		case r.lo > u:
-			return 1
-		}
-		return 0
-	})
-	return i < len(s) && s[i].lo <= u && u <= s[i].hi
 }
 
 // pack appends s: for each range the distance from the end of the one before
