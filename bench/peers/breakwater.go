@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -61,6 +62,7 @@ func NewBreakwater(ctx context.Context, bin Bin, dir, extra string) (*Breakwater
 	b.serverName = "localhost"
 	b.user = func(i int) string { return "user" + strconv.Itoa(i) + "@" + breakwaterDomain }
 	b.provision = b.addAccounts
+	b.settle = b.indexText
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -140,6 +142,35 @@ func (b *Breakwater) healthy(ctx context.Context) bool {
 	}
 	resp.Body.Close()
 	return resp.StatusCode == http.StatusOK
+}
+
+// indexText waits until the text index has what searches have asked for. It
+// works a quarter of the time, so that this may take minutes.
+func (b *Breakwater) indexText(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, textWait)
+	defer cancel()
+	for {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.Metrics+"/metrics", nil)
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(resp.Body)
+		if err := errors.Join(err, resp.Body.Close()); err != nil {
+			return err
+		}
+		if bytes.Contains(text, []byte("\nbreakwater_fulltext_wanted_messages 0\n")) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // StartOnly starts the host and waits for nothing.

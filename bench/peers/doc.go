@@ -22,5 +22,5 @@
 // Concurrency: a Server is used by one goroutine, except that Pids may be called
 // at any time.
 //
-// Limits: readyWait for a start, stopWait for an end.
+// Limits: readyWait for a start, textWait for a text index, stopWait for an end.
 package peers

@@ -15,6 +15,7 @@ import (
 
 const (
 	readyWait = 60 * time.Second // a start: recovery of a large store included
+	textWait  = 15 * time.Minute // the text index of 100,000 messages, at a quarter of a core
 	stopWait  = 60 * time.Second // a graceful end before SIGKILL
 	pollEvery = 5 * time.Millisecond
 )
@@ -30,6 +31,7 @@ type Server struct {
 	user       func(i int) string
 	children   []*proc.Child
 	provision  func(ctx context.Context, n int) error
+	settle     func(ctx context.Context) error // nil: nothing is done behind an answer
 	provided   int
 	serverName string
 	mailFolder string // of a Postfix + Dovecot host
@@ -49,6 +51,17 @@ func (s *Server) Provision(ctx context.Context, n int) error {
 		return fmt.Errorf("%s: make %d users: %w", s.Name, n, err)
 	}
 	s.provided = n
+	return nil
+}
+
+// Settle waits until the host has done what it does behind its answers.
+func (s *Server) Settle(ctx context.Context) error {
+	if s.settle == nil {
+		return nil
+	}
+	if err := s.settle(ctx); err != nil {
+		return fmt.Errorf("%s: settle: %w", s.Name, err)
+	}
 	return nil
 }
 
