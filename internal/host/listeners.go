@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -68,7 +69,7 @@ func bind(c Config, cert *certs.Store, reg prometheus.Registerer, log *slog.Logg
 			if s.name == "metrics" {
 				l, err := net.Listen("tcp", addr)
 				if err != nil {
-					return nil, fmt.Errorf("listen.%s: %w", s.name, err)
+					return nil, bindError(s.name, err)
 				}
 				ls.metrics = append(ls.metrics, l)
 				ls.bound = append(ls.bound, Listener{s.name, l.Addr().String()})
@@ -83,13 +84,24 @@ func bind(c Config, cert *certs.Store, reg prometheus.Registerer, log *slog.Logg
 				Log: log, Metrics: metrics,
 			})
 			if err != nil {
-				return nil, fmt.Errorf("listen.%s: %w", s.name, err)
+				return nil, bindError(s.name, err)
 			}
 			ls.mail = append(ls.mail, boundListener{s.name, l})
 			ls.bound = append(ls.bound, Listener{s.name, l.Addr().String()})
 		}
 	}
 	return &ls, nil
+}
+
+// bindError says what can be done about an address that cannot be bound.
+func bindError(service string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("listen.%s: %w; stop what listens there (another breakwater?) or change listen.%s in the configuration", service, err, service)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("listen.%s: %w; give the program CAP_NET_BIND_SERVICE, or start it as root with a user to become", service, err)
+	}
+	return fmt.Errorf("listen.%s: %w", service, err)
 }
 
 // refusal returns what a connection beyond the limits is told, in the words of
