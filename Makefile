@@ -56,7 +56,7 @@ fuzz:
 	@n=0; $(call went,fuzz); \
 	for package in $$($(GO) list ./...); do \
 		for target in $$($(GO) test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
-			out=$$($(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" 2>&1) \
+			out=$$($(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s "$$package" 2>&1) \
 				|| { echo "$$out"; exit 1; }; \
 			echo "$$package $$target: $$(grep -o 'execs: [0-9]*' <<< "$$out" | tail -n 1)"; \
 			n=$$((n+1)); \
