@@ -187,7 +187,8 @@ func (t *tracker) remove(uids []uint32) {
 // span is a range of positions, hi not included.
 type span struct{ lo, hi int }
 
-var errNoSuchSequence = errors.New("no message has such a sequence number")
+//lint:ignore ST1005 the client gets this text as it is, behind BAD
+var errNoSuchSequence = errors.New("No message has such a sequence number")
 
 // spans gives the positions that a set names. UIDs that are not there are
 // passed over, sequence numbers must be there (RFC 9051 §9 seq-number), but for
