@@ -44,22 +44,22 @@ func PrepareDemo(ctx context.Context, s *Store, password string, makeUp func() s
 		return DemoAccounts{}, fmt.Errorf("look for the demo's accounts: %s", list.Error)
 	}
 	d := DemoAccounts{Fresh: len(list.Accounts) == 0, Password: password}
-	var todo []admin.Request
+	var requests []admin.Request
 	switch {
 	case d.Fresh:
 		if d.Password == "" {
 			d.Password = makeUp()
 		}
-		todo = append(todo, admin.Request{Op: admin.DomainAdd, Domain: demoDomain})
+		requests = append(requests, admin.Request{Op: admin.DomainAdd, Domain: demoDomain})
 		for _, a := range demoAccounts {
-			todo = append(todo, admin.Request{Op: admin.AccountAdd, Address: a, Password: d.Password, Admin: a == "admin@demo.test"})
+			requests = append(requests, admin.Request{Op: admin.AccountAdd, Address: a, Password: d.Password, Admin: a == "admin@demo.test"})
 		}
 	case password != "":
 		for _, a := range demoAccounts {
-			todo = append(todo, admin.Request{Op: admin.AccountPassword, Address: a, Password: password})
+			requests = append(requests, admin.Request{Op: admin.AccountPassword, Address: a, Password: password})
 		}
 	}
-	for _, q := range todo {
+	for _, q := range requests {
 		if a := x.Do(ctx, q); a.Error != "" {
 			return d, fmt.Errorf("%s %s%s: %s", q.Op, q.Domain, q.Address, a.Error)
 		}
