@@ -16,6 +16,7 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/access/pop3"
 	"github.com/breakwater-mail/breakwater/internal/edge/listen"
 	"github.com/breakwater-mail/breakwater/internal/edge/session"
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/ops/certs"
 	"github.com/breakwater-mail/breakwater/internal/spool/intake"
 )
@@ -130,18 +131,21 @@ type serveConn func(context.Context, *listen.Conn)
 
 // services builds what answers on each listener.
 func services(c Config, s *Store, reg prometheus.Registerer, log *slog.Logger) map[string]serveConn {
-	smtpServer := func(kind session.Kind) serveConn {
-		room := mailroom{intake.New(intake.Options{
+	room := func(kind session.Kind) session.Mailroom {
+		return mailroom{intake.New(intake.Options{
 			Hostname: c.Hostname, Submission: kind == session.Submission,
 			MessageSize: int64(c.SMTP.MessageSize), Ready: s.ready, Log: log,
 		}, s.Accounts, s.Mailboxes)}
+	}
+	users, userMetrics := room(session.Submission), session.NewMetrics(reg, session.Submission.String())
+	smtpServer := func(kind session.Kind, room session.Mailroom, metrics *session.Metrics) serveConn {
 		return session.New(session.Options{
 			Hostname: c.Hostname, Kind: kind,
 			MessageSize: int64(c.SMTP.MessageSize), MaxRecipients: c.SMTP.MaxRecipients,
 			// Offering DSN promises to send them (RFC 3461 §5), and this host
 			// does not send mail.
 			WithoutDSN: true,
-			Log:        log, Metrics: session.NewMetrics(reg, kind.String()),
+			Log:        log, Metrics: metrics, Users: users, UserMetrics: userMetrics,
 		}, room, s.Accounts).ServeConn
 	}
 	im := imap.New(imap.Options{
@@ -154,19 +158,42 @@ func services(c Config, s *Store, reg prometheus.Registerer, log *slog.Logger) m
 	}, s.Accounts, s.Mailboxes)
 	imapConn := func(ctx context.Context, c *listen.Conn) { im.ServeConn(ctx, c) }
 	popConn := func(ctx context.Context, c *listen.Conn) { pop.ServeConn(ctx, c) }
-	submission := smtpServer(session.Submission)
+	mx := smtpServer(session.MX, room(session.MX), session.NewMetrics(reg, session.MX.String()))
+	submission := smtpServer(session.Submission, users, userMetrics)
 	return map[string]serveConn{
-		"smtp": smtpServer(session.MX), "submission": submission, "submissions": submission,
+		"smtp": mx, "submission": submission, "submissions": submission,
 		"imap": imapConn, "imaps": imapConn, "pop3": popConn, "pop3s": popConn,
 	}
 }
 
 // mailroom is an intake as sessions see it: the two packages do not know each
-// other, so that the type of a body has to be said here.
+// other, so that the types have to be said here.
 type mailroom struct{ *intake.Intake }
 
-// Begin implements session.Mailroom.
-func (m mailroom) Begin(ctx context.Context, e session.Envelope) (session.Body, error) {
+// Open implements session.Mailroom.
+func (m mailroom) Open(ctx context.Context, e *session.Envelope) (session.Transaction, error) {
+	if err := m.Sender(ctx, e); err != nil {
+		return nil, err
+	}
+	return transaction{m.Intake, e.From}, nil
+}
+
+// transaction is one of an intake, which keeps nothing between RCPT and DATA.
+type transaction struct {
+	*intake.Intake
+	from message.Address
+}
+
+// Recipient implements session.Transaction.
+func (m transaction) Recipient(ctx context.Context, to message.Address) error {
+	return m.Intake.Recipient(ctx, m.from, to)
+}
+
+// Close implements session.Transaction.
+func (m transaction) Close() {}
+
+// Begin implements session.Transaction.
+func (m transaction) Begin(ctx context.Context, e session.Envelope) (session.Body, error) {
 	b, err := m.Intake.Begin(ctx, e)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"net/netip"
 
 	"github.com/breakwater-mail/breakwater/internal/mail/sasl"
 	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
@@ -23,13 +24,35 @@ func (n *session) auth(ctx context.Context, a smtp.Action) smtp.Event {
 		case err == nil:
 			n.id = n.exch.Identity()
 			n.exch = nil
-			n.s.o.Metrics.logins[loginOK].Inc()
-			n.logLogin()
+			n.loggedIn()
 			return smtp.Event{Kind: smtp.EventProceed}
 		}
 	}
 	n.exch = nil
 	return n.authFailed(ctx, err)
+}
+
+// loggedIn makes the session the user's: on port 25 too it is submission from
+// now on.
+func (n *session) loggedIn() {
+	n.tally.Logins++
+	if n.s.o.Kind == MX {
+		n.kind = Submission
+		n.room = n.s.o.Users
+		n.metrics.sessions.Dec()
+		n.metrics = n.s.o.UserMetrics
+		n.metrics.sessions.Inc()
+		n.metrics.began.Inc()
+	}
+	n.metrics.logins[loginOK].Inc()
+	n.logLogin()
+	n.s.toldLogin(n.c.RemoteIP(), true)
+}
+
+func (s *Server) toldLogin(ip netip.Addr, ok bool) {
+	if s.o.OnLogin != nil {
+		s.o.OnLogin(ip, ok)
+	}
 }
 
 // errNoExchange says that the exchange was begun elsewhere, before a
@@ -67,12 +90,14 @@ func (n *session) authFailed(ctx context.Context, err error) smtp.Event {
 		r = &smtp.Reply{Code: 501, Enhanced: "5.7.0", Text: "Authentication cancelled"}
 		outcome = loginCancelled
 	}
-	n.s.o.Metrics.logins[outcome].Inc()
+	n.metrics.logins[outcome].Inc()
 	if outcome == loginFault {
-		n.s.o.Metrics.faults.Inc()
+		n.metrics.faults.Inc()
 	}
 	n.logLoginFailed(r, err)
 	if outcome == loginFailed {
+		n.tally.LoginsFailed++
+		n.s.toldLogin(n.c.RemoteIP(), false)
 		select {
 		case <-n.s.o.Clock.After(failureDelay << n.fails):
 		case <-ctx.Done():

@@ -16,8 +16,8 @@ func (n *session) line(level slog.Level, msg string, attrs ...slog.Attr) {
 	if !n.s.o.Log.Enabled(ctx, level) {
 		return
 	}
-	all := make([]slog.Attr, 0, len(attrs)+5)
-	all = append(all, slog.String(telemetry.Conn, n.c.ID()), slog.String(telemetry.RemoteIP, n.c.RemoteIP().String()),
+	all := make([]slog.Attr, 0, len(attrs)+6)
+	all = append(all, slog.String(telemetry.Part, n.kind.String()), slog.String(telemetry.Conn, n.c.ID()), slog.String(telemetry.RemoteIP, n.c.RemoteIP().String()),
 		slog.String(telemetry.Helo, n.d.Helo()))
 	if n.tls != "" {
 		all = append(all, slog.String(telemetry.TLS, n.tls))
@@ -29,8 +29,8 @@ func (n *session) line(level slog.Level, msg string, attrs ...slog.Attr) {
 }
 
 func (n *session) logAccepted(id string, size int64) {
-	n.tally.accepted++
-	n.s.o.Metrics.accepted.Inc()
+	n.tally.Accepted++
+	n.metrics.accepted.Inc()
 	if !n.s.o.Log.Enabled(context.Background(), slog.LevelInfo) {
 		return // before anything is made for it
 	}
@@ -46,8 +46,8 @@ func (n *session) logRefused(reason string, err error) {
 	if n.env == nil || reason == "" && err == nil {
 		return
 	}
-	n.tally.refused++
-	n.s.o.Metrics.refused.Inc()
+	n.tally.Refused++
+	n.metrics.refused.Inc()
 	attrs := []slog.Attr{
 		slog.String(telemetry.From, n.env.From.String()), slog.Any(telemetry.Rcpt, recipients(n.env.Recipients)),
 		slog.Int(telemetry.Count, len(n.env.Recipients)), slog.Int64(telemetry.Size, n.d.Size()),
@@ -61,13 +61,17 @@ func (n *session) logRefused(reason string, err error) {
 	n.line(slog.LevelInfo, "message refused", attrs...)
 }
 
+func (n *session) logSender(e *Envelope, err error) {
+	n.line(slog.LevelInfo, "sender refused", slog.String(telemetry.From, e.From.String()), slog.String(telemetry.Reply, replyTo(err).String()))
+}
+
 func (n *session) logRecipient(e *Envelope, to message.Address, err error) {
 	n.line(slog.LevelInfo, "recipient refused", slog.String(telemetry.From, e.From.String()),
 		slog.String(telemetry.Rcpt, to.String()), slog.String(telemetry.Reply, replyTo(err).String()))
 }
 
 func (n *session) logFault(err error) {
-	n.s.o.Metrics.faults.Inc()
+	n.metrics.faults.Inc()
 	n.line(slog.LevelError, "fault", slog.Any(telemetry.Err, err))
 }
 
@@ -89,8 +93,8 @@ func (n *session) logLoginFailed(r interface{ String() string }, err error) {
 
 func (n *session) logEnd() {
 	attrs := []slog.Attr{
-		slog.String(telemetry.Reason, n.ending), slog.Int(telemetry.Count, n.tally.accepted),
-		slog.Int64(telemetry.Size, n.tally.octets), slog.Int(telemetry.Reply, n.d.LastCode()),
+		slog.String(telemetry.Reason, n.ending), slog.Int(telemetry.Count, n.tally.Accepted),
+		slog.Int64(telemetry.Size, n.tally.Octets), slog.Int(telemetry.Reply, n.d.LastCode()),
 		slog.Duration(telemetry.Dur, n.s.o.Clock.Now().Sub(n.opened)),
 	}
 	if n.endErr != nil {

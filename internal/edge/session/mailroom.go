@@ -12,22 +12,30 @@ import (
 // Envelope is what a Mailroom gets to know of a message before its body.
 type Envelope = smtp.Envelope
 
-// Mailroom decides what is taken in and takes it. Its methods are called by
-// the goroutines of many sessions at once. An error that is (or wraps) a
-// *smtp.Reply is the client's answer; any other is a fault of ours: 451.
+// Mailroom takes mail in, or decides not to. It is called by the goroutines of
+// many sessions at once; what it opens belongs to one of them. In all calls an
+// error that is (or wraps) a *smtp.Reply is the client's answer; any other is
+// a fault of ours: 451.
 type Mailroom interface {
-	// Recipient says whether mail of from may be sent to to.
-	Recipient(ctx context.Context, from, to message.Address) error
-	// Begin begins a body for the accepted recipients of e, which the
-	// Mailroom may keep.
-	Begin(ctx context.Context, e Envelope) (Body, error)
+	// Open begins a transaction at MAIL, or refuses the sender. e has the
+	// session's facts, with the account that has logged in. It stays the
+	// session's and is to be read only during calls: RCPT adds to its
+	// recipients. After a hand-over it may have some already, about which
+	// Recipient is asked next.
+	Open(ctx context.Context, e *Envelope) (Transaction, error)
 }
 
-// SenderChecker is a Mailroom that is also asked at MAIL whether the sender
-// may send: e has the session's facts, with the account that has logged in,
-// and no recipients yet.
-type SenderChecker interface {
-	Sender(ctx context.Context, e *Envelope) error
+// Transaction is one MAIL with what follows it.
+type Transaction interface {
+	// Recipient says whether the message may be sent to to, which is the last
+	// recipient of the envelope at that moment.
+	Recipient(ctx context.Context, to message.Address) error
+	// Begin begins the body, for the accepted recipients of e, which may be
+	// kept. It is called at most once.
+	Begin(ctx context.Context, e Envelope) (Body, error)
+	// Close ends the transaction, whatever has become of it. It is called
+	// once, after the body has ended.
+	Close()
 }
 
 // Body is a message on its way in. Write gets its octets in order, as they

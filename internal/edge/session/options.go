@@ -2,6 +2,7 @@ package session
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
@@ -14,7 +15,8 @@ type Kind uint8
 
 // The kinds.
 const (
-	// MX takes mail from anybody for our own users. It offers no AUTH.
+	// MX takes mail from anybody for our own users. With Options.Users it
+	// lets those log in, under TLS, and serves them as Submission does.
 	MX Kind = iota
 	// Submission takes mail from our own users, after a login, for anybody
 	// (RFC 6409).
@@ -50,6 +52,15 @@ type Options struct {
 	Clock   sys.Clock
 	Log     *slog.Logger
 	Metrics *Metrics
+	// Users is where the mail of those goes who log in at an MX. nil: it
+	// offers no AUTH.
+	Users Mailroom
+	// UserMetrics count a session of an MX once its client has logged in;
+	// Metrics if nil.
+	UserMetrics *Metrics
+	// OnLogin hears of each login: with ok false of each wrong password, but
+	// not of faults. It must not block. nil: nobody wants to know.
+	OnLogin func(ip netip.Addr, ok bool)
 }
 
 const (
@@ -107,6 +118,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil, o.Kind.String())
+	}
+	if o.UserMetrics == nil {
+		o.UserMetrics = o.Metrics
 	}
 	return o
 }

@@ -25,20 +25,54 @@ import (
 type room struct {
 	mu                      sync.Mutex
 	begun, taken, abandoned int // guarded by mu
+	opened, closed          int
 	bodies                  []string
 	envs                    []Envelope
 }
 
 var errDisk = errors.New("disk on fire at /secret/path")
 
-func (r *room) Sender(_ context.Context, e *Envelope) error {
-	if e.Account != 0 && e.From.Local != "one" {
-		return &smtp.Reply{Code: 553, Enhanced: "5.7.1", Text: "Not an address of " + e.User.String()}
+func (r *room) Open(_ context.Context, e *Envelope) (Transaction, error) {
+	switch {
+	case e.Account != 0 && e.From.Local != "one":
+		return nil, &smtp.Reply{Code: 553, Enhanced: "5.7.1", Text: "Not an address of " + e.User.String()}
+	case e.From.Local == "spammer":
+		return nil, &smtp.Reply{Code: 550, Enhanced: "5.7.1", Text: "Go away"}
 	}
-	return nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.opened++
+	return &transaction{room: r, e: e}, nil
 }
 
-func (r *room) Recipient(_ context.Context, _, to message.Address) error {
+// transaction is one of a room; it panics when its rules are broken.
+type transaction struct {
+	*room
+	e            *Envelope
+	asked        []message.Address // and accepted
+	body         *body
+	begun, ended bool
+}
+
+func (x *transaction) Close() {
+	if x.ended || x.body != nil && !x.body.over {
+		panic("a transaction is closed twice, or before its body has ended")
+	}
+	x.ended = true
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.closed++
+}
+
+func (x *transaction) Recipient(_ context.Context, to message.Address) (err error) {
+	if x.ended || x.begun || len(x.e.Recipients) != len(x.asked)+1 || x.e.Recipients[len(x.asked)].To != to {
+		panic("a recipient that is not the last of the envelope")
+	}
+	defer func() {
+		if err == nil {
+			x.asked = append(x.asked, to)
+		}
+	}()
 	switch to.Local {
 	case "unknown":
 		return &smtp.Reply{Code: 550, Enhanced: "5.1.1", Text: "No such user"}
@@ -52,20 +86,28 @@ func (r *room) Recipient(_ context.Context, _, to message.Address) error {
 	return nil
 }
 
-func (r *room) Begin(_ context.Context, e Envelope) (Body, error) {
+func (x *transaction) Begin(_ context.Context, e Envelope) (Body, error) {
+	if x.ended || x.begun || len(e.Recipients) != len(x.asked) {
+		panic("a body begins twice, or for recipients that nobody was asked about")
+	}
+	x.begun = true
 	if e.From.Local == "nobegin" {
 		return nil, errDisk
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.begun++
-	return &body{r: r, e: e}, nil
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.room.begun++
+	x.body = &body{r: x.room, e: e}
+	return x.body, nil
 }
 
 // counts says what became of the bodies.
 func (r *room) counts() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if open := r.opened - r.closed; open > 1 {
+		return fmt.Sprintf("%d transactions are open", open)
+	}
 	return fmt.Sprintf("%d begun, %d taken, %d given up", r.begun, r.taken, r.abandoned)
 }
 

@@ -20,9 +20,9 @@ import (
 var update = flag.Bool("update", false, "rewrite the server's lines in testdata/script")
 
 // TestScripts plays the dialogues of testdata/script. The file config has
-// words: submission, no-tls, implicit. The dialogues' own words: "tls" does a
+// words: submission, no-tls, users. The dialogues' own words: "tls" does a
 // client's handshake, "shutdown" ends the server's context, "bodies" says what
-// became of bodies.
+// became of bodies, "users" of those of users who logged in at an MX.
 func TestScripts(t *testing.T) {
 	names, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil || len(names) == 0 {
@@ -50,7 +50,10 @@ func playScript(t *testing.T, d *sim.Dialogue) {
 	if strings.Contains(config, "no-tls") {
 		facts.TLS = nil
 	}
-	r := &room{}
+	r, users := &room{}, &room{}
+	if strings.Contains(config, "users") {
+		o.Users = users
+	}
 	s := New(o, r, accounts{})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -74,16 +77,21 @@ func playScript(t *testing.T, d *sim.Dialogue) {
 		Do: map[string]func(*sim.Player, string) error{
 			"tls":      handshake,
 			"shutdown": func(*sim.Player, string) error { cancel(); return nil },
-			"bodies": func(_ *sim.Player, arg string) error {
-				if got := r.counts(); got != arg {
-					return fmt.Errorf("%s", got)
-				}
-				return nil
-			},
+			"bodies": bodies(r),
+			"users":  bodies(users),
 		},
 		Update: *update,
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+func bodies(r *room) func(*sim.Player, string) error {
+	return func(_ *sim.Player, arg string) error {
+		if got := r.counts(); got != arg {
+			return fmt.Errorf("%s", got)
+		}
+		return nil
 	}
 }

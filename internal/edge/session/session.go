@@ -36,24 +36,31 @@ type session struct {
 	id    sasl.Identity           // who has logged in
 	tls   string                  // version and cipher suite
 
-	body   Body
-	env    *Envelope // of body
-	began  time.Time // the body
-	opened time.Time // the session
-	tally  tally
+	room    Mailroom
+	kind    Kind     // whom it serves; changes with a login
+	metrics *Metrics // of that kind
+
+	env    *Envelope   // the transaction that has been opened, or refused
+	txn    Transaction // of env; nil if it was refused
+	denied error       // why it was
+	asked  int         // recipients of env that txn was asked about and has accepted
+	body   Body        // of txn
+	began  time.Time   // the body
+	opened time.Time   // the session
+	tally  Summary
 	ending string // why the session ended, for the log
 	endErr error
 }
 
-// tally is what the log line of the session's end says.
-type tally struct {
-	accepted, refused, rcptRefused int
-	octets                         int64
-}
-
 // serve runs a dialogue to its end.
-func (s *Server) serve(ctx context.Context, c *listen.Conn, d smtp.Dialogue, ev smtp.Event, unread []byte) {
-	n := &session{s: s, c: c, m: s.machine(c), d: d, in: unread, opened: s.o.Clock.Now(), tls: describeTLS(c)}
+func (s *Server) serve(ctx context.Context, c *listen.Conn, b *Beginning, ev smtp.Event) {
+	n := &session{
+		s: s, c: c, m: s.machine(c), d: b.Dialogue, in: b.Unread, opened: s.o.Clock.Now(), tls: describeTLS(c),
+		room: b.Room, kind: s.o.Kind, metrics: s.o.Metrics,
+	}
+	if n.room == nil {
+		n.room = s.room
+	}
 	n.get = func() []byte {
 		n.big = s.buffers.Get().(*[readBufferOctets]byte)
 		return n.big[:]
@@ -75,19 +82,24 @@ func (s *Server) serve(ctx context.Context, c *listen.Conn, d smtp.Dialogue, ev 
 		case <-work.Done():
 		}
 	})
-	s.o.Metrics.sessions.Inc()
-	s.o.Metrics.began.Inc()
+	n.metrics.sessions.Inc()
+	n.metrics.began.Inc()
 	defer func() {
 		unstop()
 		cancel()
 		n.giveUp()
+		n.closeTransaction()
 		n.release()
 		if cap(n.out) <= outBufferKeepMax {
 			*outs = n.out
 			s.outs.Put(outs)
 		}
-		s.o.Metrics.sessions.Dec()
+		n.metrics.sessions.Dec()
 		n.logEnd()
+		if b.Ended != nil {
+			n.tally.User, n.tally.Reason = n.kind == Submission, n.ending
+			b.Ended(n.tally)
+		}
 	}()
 	n.run(ctx, ev)
 }
@@ -98,6 +110,13 @@ func (n *session) run(ctx context.Context, ev smtp.Event) {
 		var a smtp.Action
 		a, n.out = n.m.Step(&n.d, ev, n.s.o.Clock.Now(), n.out)
 		n.in = n.in[a.N:]
+		if a.Kind == smtp.ActionAbort {
+			n.logRefused(n.d.Fault(), nil)
+			n.giveUp()
+		}
+		if n.env != n.d.Envelope() {
+			n.closeTransaction()
+		}
 		ev, ok = n.act(ctx, a)
 	}
 }
@@ -107,8 +126,7 @@ func (n *session) run(ctx context.Context, ev smtp.Event) {
 func (n *session) act(ctx context.Context, a smtp.Action) (ev smtp.Event, ok bool) {
 	switch a.Kind {
 	case smtp.ActionSender:
-		n.facts(n.d.Envelope())
-		return n.answer(n.s.sender.Sender(n.work, n.d.Envelope())), true
+		return n.sender(), true
 	case smtp.ActionRecipient:
 		return n.recipient(), true
 	case smtp.ActionBegin:
@@ -124,15 +142,12 @@ func (n *session) act(ctx context.Context, a smtp.Action) (ev smtp.Event, ok boo
 			return ev, false
 		}
 		return n.commit(), true
-	case smtp.ActionAbort:
-		n.logRefused(n.d.Fault(), nil)
-		n.giveUp()
 	case smtp.ActionTLS:
 		return n.startTLS()
 	case smtp.ActionAuth:
 		return n.auth(ctx, a), true
 	case smtp.ActionCancel:
-		n.s.o.Metrics.logins[loginCancelled].Inc()
+		n.metrics.logins[loginCancelled].Inc()
 		n.exch = nil
 	case smtp.ActionClose:
 		n.close()
@@ -158,16 +173,64 @@ func (n *session) answer(err error) smtp.Event {
 	return smtp.Event{Kind: smtp.EventRefuse, Reply: replyTo(err)}
 }
 
+// sender opens the transaction at MAIL.
+func (n *session) sender() smtp.Event {
+	err := n.open()
+	if err != nil {
+		n.tally.RecipientsRefused++
+		n.logSender(n.env, err)
+	}
+	return n.answer(err)
+}
+
+// open opens the transaction unless that has been done. One that was begun
+// elsewhere is asked about the recipients that were accepted there: all but
+// the one in question, and no less than that.
+func (n *session) open() error {
+	if n.env != nil {
+		return n.denied
+	}
+	n.env = n.d.Envelope()
+	n.facts(n.env)
+	n.txn, n.denied = n.room.Open(n.work, n.env)
+	return n.denied
+}
+
+// catchUp asks about recipients that were accepted before a hand-over, of
+// which there are most often none. If one is refused now, its client believes
+// otherwise, and none of the message may be taken for good.
+func (n *session) catchUp(accepted []smtp.Recipient) error {
+	if err := n.open(); err != nil || n.asked >= len(accepted) {
+		return err
+	}
+	all := n.env.Recipients
+	defer func() { n.env.Recipients = all }()
+	for ; n.asked < len(accepted); n.asked++ {
+		n.env.Recipients = all[:n.asked+1]
+		if err := n.txn.Recipient(n.work, accepted[n.asked].To); err != nil {
+			if isFault(err) {
+				n.logFault(err)
+			}
+			return &smtp.Reply{Code: 451, Enhanced: "4.2.0", Text: "A recipient has changed just now, try again: " + accepted[n.asked].To.String()}
+		}
+	}
+	return nil
+}
+
 func (n *session) recipient() smtp.Event {
 	e := n.d.Envelope()
-	to := e.Recipients[len(e.Recipients)-1].To
-	err := n.s.room.Recipient(n.work, e.From, to)
+	last := len(e.Recipients) - 1
+	err := n.catchUp(e.Recipients[:last])
 	if err == nil {
-		n.s.o.Metrics.rcptOK.Inc()
+		err = n.txn.Recipient(n.work, e.Recipients[last].To)
+	}
+	if err == nil {
+		n.asked++
+		n.metrics.rcptOK.Inc()
 	} else {
-		n.s.o.Metrics.rcptNo.Inc()
-		n.tally.rcptRefused++
-		n.logRecipient(e, to, err)
+		n.metrics.rcptNo.Inc()
+		n.tally.RecipientsRefused++
+		n.logRecipient(e, e.Recipients[last].To, err)
 	}
 	return n.answer(err)
 }
@@ -180,17 +243,26 @@ func (n *session) facts(e *Envelope) {
 
 func (n *session) begin() smtp.Event {
 	e := n.d.Envelope()
-	n.facts(e)
-	n.env = e
 	n.began = n.s.o.Clock.Now()
-	b, err := n.s.room.Begin(n.work, *e)
+	err := n.catchUp(e.Recipients)
+	if err == nil {
+		n.body, err = n.txn.Begin(n.work, *e)
+	}
 	if err != nil {
+		n.body = nil
 		n.logRefused("", err)
-		n.env = nil
 		return n.answer(err)
 	}
-	n.body = b
 	return smtp.Event{Kind: smtp.EventProceed}
+}
+
+// closeTransaction ends the transaction that is over, if one is.
+func (n *session) closeTransaction() {
+	t := n.txn
+	n.env, n.txn, n.denied, n.asked = nil, nil, nil, 0
+	if t != nil {
+		t.Close()
+	}
 }
 
 // bodyFailed tells the machine that the body cannot be taken; it reads on to
@@ -206,20 +278,18 @@ func (n *session) commit() smtp.Event {
 	b := n.body
 	n.body = nil
 	size := n.d.Size()
-	n.tally.octets += size
-	n.s.o.Metrics.octets.Add(float64(size))
+	n.tally.Octets += size
+	n.metrics.octets.Add(float64(size))
 	from := n.s.o.Clock.Now()
 	id, err := b.Commit(n.work)
 	took := n.s.o.Clock.Now().Sub(from)
-	n.s.o.Metrics.commit.Observe(took.Seconds())
+	n.metrics.commit.Observe(took.Seconds())
 	if err != nil {
 		n.logRefused("", err)
-		n.env = nil
 		return n.answer(err)
 	}
 	n.owed = true
 	n.logAccepted(id, size)
-	n.env = nil
 	return smtp.Event{Kind: smtp.EventProceed, Text: id}
 }
 
@@ -229,8 +299,8 @@ func (n *session) giveUp() {
 		return
 	}
 	b := n.body
-	n.body, n.env = nil, nil
-	n.s.o.Metrics.aborted.Inc()
+	n.body = nil
+	n.metrics.aborted.Inc()
 	b.Abort()
 }
 
@@ -244,11 +314,11 @@ func (n *session) startTLS() (ev smtp.Event, ok bool) {
 	ctx, cancel := context.WithTimeout(n.work, n.s.o.Handshake)
 	defer cancel()
 	if err := n.c.StartTLS(ctx); err != nil {
-		n.s.o.Metrics.handshakes[0].Inc()
+		n.metrics.handshakes[0].Inc()
 		n.ending, n.endErr = "handshake", err
 		return ev, false
 	}
-	n.s.o.Metrics.handshakes[1].Inc()
+	n.metrics.handshakes[1].Inc()
 	n.m = n.s.machine(n.c)
 	n.tls = describeTLS(n.c)
 	return smtp.Event{Kind: smtp.EventProceed}, true

@@ -37,6 +37,14 @@ func transcript(c net.Conn) <-chan string {
 // at each octet, or at the first question that it cannot answer, and compares
 // what the client sees.
 func TestHandOver_atEveryOctet(t *testing.T) {
+	for _, senders := range []bool{false, true} {
+		t.Run(fmt.Sprintf("senders=%v", senders), func(t *testing.T) { handOver(t, senders) })
+	}
+}
+
+// handOver is that test with a shell that lets any sender send, or with one
+// that leaves that question too.
+func handOver(t *testing.T, senders bool) {
 	var want, counts string
 	for cut := range len(script) + 1 {
 		synctest.Test(t, func(t *testing.T) {
@@ -47,8 +55,8 @@ func TestHandOver_atEveryOctet(t *testing.T) {
 			said := transcript(near)
 			go func() {
 				defer far.Close()
-				d, unread := lobby(t, far, s.machines[0], cut)
-				s.Resume(t.Context(), listen.NewConn(far, listen.Facts{}), d, unread)
+				d, unread := lobby(t, far, smtp.NewMachine(s.MachineOptions()), cut, senders)
+				s.Serve(t.Context(), listen.NewConn(far, listen.Facts{}), Beginning{Resumed: true, Dialogue: d, Unread: unread})
 			}()
 			if _, err := io.WriteString(near, script); err != nil && cut > 0 {
 				t.Fatal(err)
@@ -58,6 +66,9 @@ func TestHandOver_atEveryOctet(t *testing.T) {
 			if cut == 0 {
 				want, counts = got, r.counts()
 				return
+			}
+			if r.opened != r.closed {
+				t.Errorf("handed over at %d: %d transactions opened, %d closed", cut, r.opened, r.closed)
 			}
 			if got != want || r.counts() != counts {
 				t.Fatalf("handed over at %d: %s\n%s\nwant %s\n%s", cut, r.counts(), got, counts, want)
@@ -71,11 +82,11 @@ func TestHandOver_atEveryOctet(t *testing.T) {
 
 // lobby runs a dialogue over the first octets, made into octets and back
 // before each step, and stops at the first question.
-func lobby(t *testing.T, c net.Conn, m *smtp.Machine, octets int) (smtp.Dialogue, []byte) {
+func lobby(t *testing.T, c net.Conn, m *smtp.Machine, octets int, senders bool) (smtp.Dialogue, []byte) {
 	var d smtp.Dialogue
 	ev := smtp.Event{Kind: smtp.EventOpen}
 	in := make([]byte, octets)
-	read := false
+	read, fed := false, false
 	for {
 		a, out := m.Step(&d, ev, time.Now(), nil)
 		again, err := smtp.DecodeDialogue(d.AppendBinary(nil))
@@ -91,13 +102,21 @@ func lobby(t *testing.T, c net.Conn, m *smtp.Machine, octets int) (smtp.Dialogue
 		if read {
 			in = in[a.N:]
 		}
-		if a.Kind != smtp.ActionRead || len(in) == 0 {
+		if a.Kind == smtp.ActionSender && senders {
+			ev, read = smtp.Event{Kind: smtp.EventProceed}, false
+			continue
+		}
+		if a.Kind != smtp.ActionRead || octets > 0 && len(in) == 0 || octets == 0 {
 			return d, in
+		}
+		if fed {
+			ev, read = smtp.Event{Kind: smtp.EventInput, Data: in}, true
+			continue
 		}
 		if _, err := io.ReadFull(c, in); err != nil {
 			t.Error(err)
 		}
-		read = true
+		read, fed = true, true
 		ev = smtp.Event{Kind: smtp.EventInput, Data: in}
 	}
 }
@@ -121,7 +140,7 @@ func TestClientVanishes_atEveryOctet(t *testing.T) {
 			}
 			near.Close()
 			synctest.Wait()
-			if !ended || r.begun != r.taken+r.abandoned {
+			if !ended || r.begun != r.taken+r.abandoned || r.opened != r.closed {
 				t.Fatalf("cut at %d: ended %v, %s", cut, ended, r.counts())
 			}
 		})
@@ -263,7 +282,7 @@ func TestLog_tellsAndKeepsSecrets(t *testing.T) {
 		}
 		for msg, n := range map[string]int{
 			"login failed": 2, "recipient refused": 2, "message refused": 1, "message accepted": 1, "session ended": 1,
-			"disk on fire": 3, "env=id1": 1, "msg=login conn=conn1": 1,
+			"disk on fire": 3, "env=id1": 1, "msg=login part=submission conn=conn1": 1,
 		} {
 			if got := strings.Count(log.String(), msg); got != n {
 				t.Errorf("%q %d times, want %d in\n%s", msg, got, n, log.String())
@@ -317,7 +336,7 @@ func TestPasswordInMidExchange_handedOver(t *testing.T) {
 			if err := conn.StartTLS(t.Context()); err != nil {
 				t.Error(err)
 			}
-			s.Resume(t.Context(), conn, d, nil)
+			s.Serve(t.Context(), conn, Beginning{Resumed: true, Dialogue: d})
 		}()
 		tc := tlsClient(near, clientTLS)
 		defer tc.Close()
@@ -352,7 +371,7 @@ func FuzzServeConn(f *testing.F) {
 			t.Errorf("%.80q", got)
 		}
 		near.Close()
-		if r.begun != r.taken+r.abandoned {
+		if r.begun != r.taken+r.abandoned || r.opened != r.closed {
 			t.Error(fmt.Sprint(r.counts()))
 		}
 	})

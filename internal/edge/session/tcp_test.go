@@ -146,11 +146,13 @@ func TestLastReply_arrives(t *testing.T) {
 // discard is a Mailroom that takes everything and keeps nothing.
 type discard struct{}
 
-func (discard) Recipient(context.Context, message.Address, message.Address) error { return nil }
-func (discard) Begin(context.Context, Envelope) (Body, error)                     { return discard{}, nil }
-func (discard) Write(p []byte) (int, error)                                       { return len(p), nil }
-func (discard) Commit(context.Context) (string, error)                            { return "id", nil }
-func (discard) Abort()                                                            {}
+func (discard) Open(context.Context, *Envelope) (Transaction, error) { return discard{}, nil }
+func (discard) Recipient(context.Context, message.Address) error     { return nil }
+func (discard) Begin(context.Context, Envelope) (Body, error)        { return discard{}, nil }
+func (discard) Write(p []byte) (int, error)                          { return len(p), nil }
+func (discard) Commit(context.Context) (string, error)               { return "id", nil }
+func (discard) Abort()                                               {}
+func (discard) Close()                                               {}
 
 // BenchmarkMessages sends 10 KB messages with our own client in the same
 // process; cpu-µs/msg has both sides in it.

@@ -36,7 +36,7 @@ func (n *session) countReplies() {
 	for i, c := range n.out {
 		if start && i+3 < len(n.out) && n.out[i+3] == ' ' {
 			if class := c - '0'; class >= 2 && class <= 5 {
-				n.s.o.Metrics.replies[class].Inc()
+				n.metrics.replies[class].Inc()
 			}
 		}
 		start = c == '\n'
@@ -64,7 +64,7 @@ func (n *session) read() (ev smtp.Event, ok bool) {
 	case errors.Is(err, os.ErrDeadlineExceeded) && !n.told && n.stop.Load():
 		return n.shutdown(), true
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		n.s.o.Metrics.timeouts.Inc()
+		n.metrics.timeouts.Inc()
 		n.ending = "timeout"
 		return smtp.Event{Kind: smtp.EventTimeout}, true
 	case errors.Is(err, io.EOF):

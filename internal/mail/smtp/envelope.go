@@ -61,6 +61,10 @@ type Envelope struct {
 	TLS      string          // version and cipher suite, "" without TLS
 	Account  uint64          // who has logged in; 0 is nobody
 	User     message.Address // the account's address; zero if nobody has logged in
+	// Headers are header fields that the edge puts in front of the message,
+	// each with its CRLF; whoever takes the message in writes them after its
+	// own trace fields.
+	Headers string
 
 	// MAIL and its parameters.
 	From  message.Address // the zero Address is the null reverse-path

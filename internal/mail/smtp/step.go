@@ -137,6 +137,8 @@ func (t *turn) event(ev *Event) Action {
 			t.rearm = true
 			t.say(t.m.banner)
 		}
+	case EventResume:
+		t.rearm = true // whatever the client was told to be quick for, it has passed
 	case EventInput:
 		switch {
 		case d.stage == stageNew: // a shell must not
