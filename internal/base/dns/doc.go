@@ -1,0 +1,2 @@
+// Package dns asks name servers, thousands of questions at a time.
+package dns

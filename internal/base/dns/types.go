@@ -1,0 +1,129 @@
+package dns
+
+import (
+	"errors"
+	"net/netip"
+	"strconv"
+	"time"
+)
+
+// Type is a type of resource record.
+type Type uint16
+
+// The types that may be asked for.
+const (
+	A     Type = 1
+	NS    Type = 2
+	CNAME Type = 5
+	SOA   Type = 6
+	PTR   Type = 12
+	MX    Type = 15
+	TXT   Type = 16
+	AAAA  Type = 28
+	TLSA  Type = 52
+)
+
+// String returns the type's name, or TYPE and its number (RFC 3597 §5).
+func (t Type) String() string {
+	switch t {
+	case A:
+		return "A"
+	case NS:
+		return "NS"
+	case CNAME:
+		return "CNAME"
+	case SOA:
+		return "SOA"
+	case PTR:
+		return "PTR"
+	case MX:
+		return "MX"
+	case TXT:
+		return "TXT"
+	case AAAA:
+		return "AAAA"
+	case TLSA:
+		return "TLSA"
+	}
+	return "TYPE" + strconv.Itoa(int(t))
+}
+
+// RCode is a server's response code.
+type RCode uint8
+
+// The codes that mean something to a stub.
+const (
+	NoError  RCode = 0
+	FormErr  RCode = 1
+	ServFail RCode = 2
+	NXDomain RCode = 3
+	NotImp   RCode = 4
+	Refused  RCode = 5
+)
+
+// String returns the code's name, or RCODE and its number.
+func (r RCode) String() string {
+	switch r {
+	case NoError:
+		return "NOERROR"
+	case FormErr:
+		return "FORMERR"
+	case ServFail:
+		return "SERVFAIL"
+	case NXDomain:
+		return "NXDOMAIN"
+	case NotImp:
+		return "NOTIMP"
+	case Refused:
+		return "REFUSED"
+	}
+	return "RCODE" + strconv.Itoa(int(r))
+}
+
+// Question is what is asked, always in class IN.
+type Question struct {
+	Name string // ASCII, lower case, without the dot at the end
+	Type Type
+}
+
+// MXRecord is a mail exchanger of a domain.
+type MXRecord struct {
+	Preference uint16
+	Host       string // lower case, without the dot at the end; "" for the null MX (RFC 7505)
+}
+
+// Answer is what became of a question. Its slices may be shared with others:
+// they are not to be changed.
+type Answer struct {
+	Question
+	RCode RCode        // means something only if Err is nil
+	Addrs []netip.Addr // of A and AAAA
+	Texts []string     // one for each TXT record, its strings joined
+	Names []string     // of PTR, NS and CNAME; lower case, without the dot at the end
+	MX    []MXRecord   // in the order of the answer
+	// TTL is how long the answer holds: the least of its records, or what the
+	// SOA says of a name or type that is not there; 0 if nobody said.
+	TTL time.Duration
+	// Authentic says that a resolver on this very host vouches for the
+	// answer by DNSSEC.
+	Authentic bool
+	// Err is why there is no answer. Failures that a server reported are no
+	// errors; see RCode.
+	Err  error
+	Took time.Duration
+}
+
+// Failed reports whether nothing can be learnt from the answer: neither that
+// the records are there nor that they are not.
+func (a *Answer) Failed() bool {
+	return a.Err != nil || a.RCode != NoError && a.RCode != NXDomain
+}
+
+// Why there is no answer.
+var (
+	ErrTimeout   = errors.New("no name server answered in time")
+	ErrBusy      = errors.New("too many DNS questions in flight")
+	ErrName      = errors.New("not a domain name that can be asked for")
+	ErrMalformed = errors.New("malformed DNS answer")
+	ErrClosed    = errors.New("resolver closed")
+)
