@@ -14,12 +14,14 @@ import (
 )
 
 type demoCmd struct {
-	Dir      string `help:"Where the demo keeps its mail, certificates and configuration." default:"breakwater-demo" type:"path"`
-	Password string `help:"Password of the demo's accounts (default: made up on the first run and printed once). For demos only: others on this machine can read it in the process list."`
+	Dir      string   `help:"Where the demo keeps its mail, certificates and configuration." default:"breakwater-demo" type:"path"`
+	DNS      string   `name:"dns" placeholder:"ADDR" help:"Resolver to ask, such as 127.0.0.1 or 127.0.0.1:5353 (default: DNS is not asked)."`
+	DNSBL    []string `name:"dnsbl" placeholder:"ZONE" sep:"none" help:"DNS list of bad sources, such as \"bl.example weight=3\"; may be repeated. Needs --dns."`
+	Password string   `help:"Password of the demo's accounts (default: made up on the first run and printed once). For demos only: others on this machine can read it in the process list."`
 }
 
 func (d *demoCmd) Help() string {
-	return "A second demo on the same directory goes on with its mail. Edit DIR/breakwater.toml to change ports and limits.\n\nExamples:\n  breakwater demo\n  breakwater demo --dir /tmp/mail --password secret"
+	return "A second demo on the same directory goes on with its mail. Edit DIR/breakwater.toml to change ports and limits.\n\nExamples:\n  breakwater demo\n  breakwater demo --dir /tmp/mail --password secret\n  breakwater demo --dns 127.0.0.1:5353 --dnsbl bl.test"
 }
 
 func (d *demoCmd) Run(c console) error {
@@ -35,6 +37,9 @@ func (d *demoCmd) Run(c console) error {
 	cfg, err := host.Load(path)
 	if err != nil {
 		return err
+	}
+	if err := cfg.AskDNS(d.DNS, d.DNSBL); err != nil {
+		return usageError{err}
 	}
 	log, err := host.NewLogger(cfg.Log, c.err)
 	if err != nil {

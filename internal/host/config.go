@@ -25,9 +25,17 @@ type Config struct {
 	Dir      string `toml:"dir" doc:"Where everything is kept. A relative path is relative to the configuration file."`
 	User     string `toml:"user" doc:"When started as root: the user to become once the ports are bound."`
 
-	Listen  ListenConfig  `toml:"listen" doc:"The addresses to listen on, each \"host:port\". An empty list turns the service off."`
-	TLS     TLSConfig     `toml:"tls" doc:"The certificate shown on every listener. Both files are read again on SIGHUP."`
-	SMTP    SMTPConfig    `toml:"smtp" doc:"What port 25 and submission take."`
+	Listen   ListenConfig   `toml:"listen" doc:"The addresses to listen on, each \"host:port\". An empty list turns the service off."`
+	TLS      TLSConfig      `toml:"tls" doc:"The certificate shown on every listener. Both files are read again on SIGHUP."`
+	SMTP     SMTPConfig     `toml:"smtp" doc:"What port 25 and submission take."`
+	DNS      DNSConfig      `toml:"dns" doc:"Who answers questions about names."`
+	DNSBL    DNSBLConfig    `toml:"dnsbl" doc:"DNS lists of good and bad sources of mail."`
+	Lobby    LobbyConfig    `toml:"lobby" doc:"Where strangers on port 25 are held until something is known of them."`
+	Policy   PolicyConfig   `toml:"policy" doc:"What decides about strangers on port 25."`
+	Ban      BanConfig      `toml:"ban" doc:"Sources that come back after a refusal, or guess passwords."`
+	Greylist GreylistConfig `toml:"greylist" doc:"Senders with a middling score have to come back once."`
+	Relay    RelayConfig    `toml:"relay" doc:"Edge mode: this host in front of another SMTP server."`
+
 	IMAP    IMAPConfig    `toml:"imap" doc:"Reading mail by IMAP."`
 	Journal JournalConfig `toml:"journal" doc:"The log that every accepted message and every change is written to before it is acknowledged."`
 	Mailbox MailboxConfig `toml:"mailbox" doc:"What mailboxes keep, and how long."`
@@ -90,7 +98,7 @@ type LogConfig struct {
 // Default returns the configuration of a real host: the standard ports on
 // every address.
 func Default() Config {
-	return Config{
+	c := Config{
 		Dir: ".",
 		Listen: ListenConfig{
 			SMTP: []string{":25"}, Submission: []string{":587"}, Submissions: []string{":465"},
@@ -105,6 +113,8 @@ func Default() Config {
 		Mailbox: MailboxConfig{Retention: Duration(14 * 24 * 3600e9)},
 		Log:     LogConfig{Level: "info", Format: "text"},
 	}
+	edgeDefaults(&c)
+	return c
 }
 
 // Load reads a configuration file over the defaults and validates it. A key
@@ -193,6 +203,9 @@ func (c *Config) Validate() error {
 		}
 	}
 	if _, err := c.Log.level(); err != nil {
+		return err
+	}
+	if err := c.validateEdge(); err != nil {
 		return err
 	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {

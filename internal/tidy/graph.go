@@ -6,9 +6,11 @@ const Graph = `
 	# base: knows no mail
 	NONE < base/telemetry < base/sys;
 	base/sys < base/sim;                    # for tests only
+	base/sys < base/dns;
 
 	# mail: bytes in, values out; no doors, no log
 	NONE < mail/message < mail/smtp, mail/sasl;
+	base/dns, mail/message < mail/mailauth; # asks a resolver that it is given
 
 	# store: the truth, then its views
 	base/sys < store/journal < store/index, store/fulltext;
@@ -19,7 +21,12 @@ const Graph = `
 	# knows of spool only what it asks for through interfaces of its own
 	mail/smtp, store/mailbox < spool/intake;
 	base/telemetry < edge/listen;
-	edge/listen, base/sys, mail/smtp, mail/sasl < edge/session;
+	edge/listen, base/sys, mail/smtp, mail/sasl < edge/session < edge/relay;
+	base/dns < edge/dnsbl;
+	base/sys < edge/ban;
+	base/sys, mail/message < edge/greylist;
+	edge/dnsbl, mail/smtp, mail/mailauth < edge/policy;
+	edge/policy, edge/listen < edge/lobby;
 
 	# access: what owners reach
 	NONE < access/imap/wire < access/imap/command;
@@ -28,15 +35,19 @@ const Graph = `
 
 	# ops, and the whole
 	base/sys < ops/certs;
+	NONE < ops/load;                        # plays the clients
 	store/mailbox < ops/admin;
-	ops/admin, ops/certs, spool/intake, edge/session, access/imap, access/pop3 < host < cmd/breakwater;
+	ops/admin, ops/certs, spool/intake, edge/relay, edge/lobby, edge/ban, edge/greylist, access/imap, access/pop3 < host;
+	host, ops/load < cmd/breakwater;
 
 	# by itself
 	NONE < tidy;
 
 	# walls
 	store/mailbox, store/account, mail/message !< store/journal;
-	store/mailbox !< edge/session;
+	store/mailbox !< edge/session, edge/relay, edge/lobby, edge/policy;
+	edge/session !< edge/lobby, edge/policy;  # the host hands over between them
+	edge/ban, edge/greylist !< edge/policy;   # it asks them through interfaces of its own
 	edge/listen, edge/session, spool/intake !< access/imap, access/pop3;
 	edge/listen, edge/session !< spool/intake;
 	access/imap, access/pop3 !< edge/session, spool/intake;
