@@ -8,17 +8,20 @@
 // mailboxes came from anywhere but the answers to the questions that Mailroom
 // and sasl.Backend take.
 //
-// Flow: edge/listen comes before it and hands over a connection; later the
-// lobby does so in mid-dialogue, with the machine's state and the octets that
-// it had read (Resume). spool/intake comes after it as the Mailroom. A session
-// ends in accepted messages, each confirmed by Body.Commit, or in replies.
+// Flow: edge/listen comes before it and hands over a connection; the lobby
+// does so in mid-dialogue, with the machine's state and the octets that it had
+// read (Beginning). spool/intake comes after it as the Mailroom, or edge/relay.
+// A session ends in accepted messages, each confirmed by Body.Commit, or in
+// replies; Beginning.Ended hears the sum. Users who log in on port 25 are
+// served as on port 587 from then on, in Options.Users.
 //
 // Invariants:
 //
 //   - I1: 250 after a body is sent only after Body.Commit has returned
 //     without an error.
 //   - Every body that was begun ends in exactly one Commit or Abort, also
-//     when the client vanishes, is too slow, or the host stops.
+//     when the client vanishes, is too slow, or the host stops; after that
+//     every transaction that was opened is closed, once.
 //   - Only a *smtp.Reply is told to the client as it is. Any other error is
 //     451 4.3.0 on the wire and whole in the log.
 //   - Passwords are asked for under TLS only, never logged; a fault behind

@@ -77,8 +77,8 @@ func playScript(t *testing.T, d *sim.Dialogue) {
 		Do: map[string]func(*sim.Player, string) error{
 			"tls":      handshake,
 			"shutdown": func(*sim.Player, string) error { cancel(); return nil },
-			"bodies": bodies(r),
-			"users":  bodies(users),
+			"bodies":   bodies(r),
+			"users":    bodies(users),
 		},
 		Update: *update,
 	})

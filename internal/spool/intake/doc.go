@@ -7,8 +7,8 @@
 // addresses nor SMTP. edge/session calls it through an interface of its own;
 // it calls store/account to resolve and store/mailbox to file.
 //
-// The trace fields that we add (Return-Path, Received; RFC 5321 §4.4) are a
-// prefix in front of the body: the body is stored as it came, byte for byte,
+// The trace fields that we add (Return-Path, Received; RFC 5321 §4.4), and
+// behind them those of Envelope.Headers, are a prefix of the body: the body is stored as it came, byte for byte,
 // and written once whatever the number of recipients.
 //
 // Invariants. I1: Commit returns nil only after the journal said durable, and

@@ -198,7 +198,9 @@ func TestCommit_oneCopyForEachAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	const text = "Subject: hi\r\n\r\nhi\r\n"
-	if err := r.deliver(r.envelope("a@example.org", "one@demo.test", "all@demo.test", "one+x@demo.test"), text); err != nil {
+	e := r.envelope("a@example.org", "one@demo.test", "all@demo.test", "one+x@demo.test")
+	e.Headers = "X-Greylist: delayed\r\n"
+	if err := r.deliver(e, text); err != nil {
 		t.Fatal(err)
 	}
 	for _, local := range []string{"one", "two"} {
@@ -207,7 +209,7 @@ func TestCommit_oneCopyForEachAccount(t *testing.T) {
 			t.Errorf("%s has %d messages, want 1", local, len(got))
 			continue
 		}
-		if !strings.HasSuffix(got[0], "\r\n"+text) || !strings.HasPrefix(got[0], "Return-Path: <a@example.org>\r\nReceived: from mx.example ([192.0.2.7])") {
+		if !strings.HasSuffix(got[0], "\r\n"+e.Headers+text) || !strings.HasPrefix(got[0], "Return-Path: <a@example.org>\r\nReceived: from mx.example ([192.0.2.7])") {
 			t.Errorf("%s: message is\n%s", local, got[0])
 		}
 		if strings.Contains(got[0], " for ") {
