@@ -2,9 +2,6 @@ package listen
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base32"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,7 +9,6 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,7 +23,7 @@ type Listener struct {
 	caps     *caps
 	counters counters
 	open     prometheus.Gauge
-	ids      atomic.Uint64
+	ids      *IDs
 
 	mu    sync.Mutex
 	conns map[*Conn]struct{} // guarded by mu
@@ -49,15 +45,12 @@ func Listen(o Options) (*Listener, error) {
 
 // newListener serves any net.Listener; o has its defaults.
 func newListener(o Options, nl net.Listener) *Listener {
-	l := &Listener{o: o, nl: nl, caps: newCaps(&o), conns: make(map[*Conn]struct{})}
+	l := &Listener{o: o, nl: nl, caps: newCaps(&o), conns: make(map[*Conn]struct{}), ids: NewIDs()}
 	l.counters = counters{
 		handshakeOK:     o.Metrics.tls.WithLabelValues(o.Part, "ok").Inc,
 		handshakeFailed: o.Metrics.tls.WithLabelValues(o.Part, "failed").Inc,
 	}
 	l.open = o.Metrics.open.WithLabelValues(o.Part)
-	var seed [8]byte
-	rand.Read(seed[:]) // never fails, says its documentation
-	l.ids.Store(binary.BigEndian.Uint64(seed[:]))
 	return l
 }
 
@@ -149,7 +142,7 @@ func (l *Listener) fromProxy(a netip.Addr) bool {
 
 // run is the life of one connection.
 func (l *Listener) run(ctx context.Context, nc net.Conn, peer netip.AddrPort, proxied bool, handle func(context.Context, *Conn)) {
-	c := NewConn(nc, Facts{ID: l.nextID(), Remote: peer, TLS: l.o.TLS})
+	c := NewConn(nc, Facts{ID: FormatID(l.ids.Next()), Remote: peer, TLS: l.o.TLS})
 	c.counters = &l.counters
 	inside := false // the address is counted
 	l.enterConn(c)
@@ -167,7 +160,7 @@ func (l *Listener) run(ctx context.Context, nc net.Conn, peer netip.AddrPort, pr
 		l.leaveConn(c)
 	}()
 	if proxied {
-		h, err := readProxy(nc, time.Now().Add(proxyTimeout))
+		h, err := readProxy(nc, time.Now().Add(ProxyTimeout))
 		if err != nil {
 			l.refuse(nc, peer.Addr(), BadProxyHeader, err)
 			return
@@ -227,12 +220,4 @@ func (l *Listener) refuse(nc net.Conn, a netip.Addr, why Reason, err error) {
 			nc.Write(text) // whoever does not take it goes without
 		}
 	}
-}
-
-// nextID makes ids that do not repeat: a counter that begins anywhere.
-func (l *Listener) nextID() string {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], l.ids.Add(1))
-	const letters = "abcdefghijklmnopqrstuvwxyz234567"
-	return base32.NewEncoding(letters).WithPadding(base32.NoPadding).EncodeToString(b[:])
 }

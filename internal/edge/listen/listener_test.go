@@ -332,14 +332,22 @@ func TestConn_ReadWhenReady(t *testing.T) {
 	}
 }
 
-func TestListener_idsDiffer(t *testing.T) {
-	l := newListener(Options{}.withDefaults(), newFakeListener())
+func TestIDs_differ(t *testing.T) {
+	ids := NewIDs()
 	seen := map[string]bool{}
 	for range 1000 {
-		id := l.nextID()
+		id := FormatID(ids.Next())
 		if len(id) != 13 || seen[id] {
 			t.Fatalf("id %q", id)
 		}
 		seen[id] = true
+	}
+}
+
+func TestFormatID(t *testing.T) {
+	for n, want := range map[uint64]string{0: "aaaaaaaaaaaaa", 1: "aaaaaaaaaaaac", 1<<64 - 1: "7777777777776", 1 << 4: "aaaaaaaaaaaba"} {
+		if got := FormatID(n); got != want {
+			t.Errorf("%d: got %s, want %s", n, got, want)
+		}
 	}
 }

@@ -68,9 +68,9 @@ const (
 	// it kills.
 	drainDefault = 30 * time.Second
 
-	// proxyTimeout is how long a proxy may take to send its header: it has it
+	// ProxyTimeout is how long a proxy may take to send its header: it has it
 	// ready when it connects.
-	proxyTimeout = 10 * time.Second
+	ProxyTimeout = 10 * time.Second
 	// handshakeTimeout bounds a handshake at the start of a connection: three
 	// or four packets, and two retransmissions of each.
 	handshakeTimeout = 30 * time.Second

@@ -12,12 +12,16 @@ import (
 	"time"
 )
 
+// ProxyHeaderMax is the longest PROXY header that is taken, in octets: what the
+// specification asks a receiver to take without loss.
+const ProxyHeaderMax = 536
+
 // Sizes of PROXY headers, in octets.
 const (
 	proxyV1Max    = 107 // a line with its CRLF
 	proxyV2Fixed  = 16
-	proxyV2Addrs  = 36  // two IPv6 addresses and ports
-	proxyV2Max    = 536 // what the specification asks a receiver to take without loss
+	proxyV2Addrs  = 36 // two IPv6 addresses and ports
+	proxyV2Max    = ProxyHeaderMax
 	proxySigWord  = "PROXY "
 	proxySigBytes = "\r\n\r\n\x00\r\nQUIT\n"
 )
@@ -161,7 +165,7 @@ func readProxy(nc net.Conn, deadline time.Time) (ProxyHeader, error) {
 	var buf [proxyV2Max]byte
 	have := 0
 	for {
-		want := proxyNeeds(buf[:have])
+		want := ProxyNeeds(buf[:have])
 		if have+want > len(buf) {
 			return ProxyHeader{}, fmt.Errorf("%w: too long", ErrProxy)
 		}
@@ -177,9 +181,10 @@ func readProxy(nc net.Conn, deadline time.Time) (ProxyHeader, error) {
 	}
 }
 
-// proxyNeeds is how many octets of an incomplete header may be read without
-// reading beyond it.
-func proxyNeeds(b []byte) int {
+// ProxyNeeds returns how many octets may be read after b, the beginning of a
+// header that is not complete, without reading beyond the header. A header is
+// never longer than [ProxyHeaderMax].
+func ProxyNeeds(b []byte) int {
 	switch {
 	case len(b) == 0:
 		return len(proxySigWord)
