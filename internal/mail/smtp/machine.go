@@ -15,6 +15,7 @@ type Options struct {
 	// RFC 8314 §3.3).
 	Submission bool
 	TLS        bool     // STARTTLS is offered
+	TLSLater   bool     // … and answered 454: there is no room for it now
 	Mechanisms []string // of AUTH, offered under TLS only; none: no AUTH
 	SizeMax    int64    // of a message in octets; 50 MiB if 0
 	// RecipientsMax is announced by LIMITS RCPTMAX; 1000 if 0, never less

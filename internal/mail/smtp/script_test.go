@@ -51,6 +51,8 @@ func scriptOptions(t *testing.T, d *sim.Dialogue) Options {
 		case "implicit":
 		case "no-tls":
 			o.TLS = false
+		case "tls-later":
+			o.TLSLater = true
 		case "ask-sender":
 			o.AskSender = true
 		case "close-on-fault":

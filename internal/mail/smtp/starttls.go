@@ -12,6 +12,8 @@ func (t *turn) startTLS(arg []byte) Action {
 		return t.wrongly("503 5.5.1 TLS is on already\r\n")
 	case !t.m.o.TLS:
 		return t.wrongly("502 5.5.1 STARTTLS is not offered\r\n")
+	case t.m.o.TLSLater:
+		return t.idly("454 4.7.0 TLS is not available now, try again later\r\n") // RFC 3207 §4
 	case d.flags&flagBody != 0:
 		return t.wrongly("503 5.5.1 The message has begun already\r\n")
 	}
