@@ -2,13 +2,32 @@ package greylist
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
+	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
+)
+
+// What the zero value of an option means.
+const (
+	waitDefault   = time.Minute         // most programs that send spam come back sooner or never
+	windowDefault = 2 * 24 * time.Hour  // servers give up after 4 or 5 days, but retry at least daily
+	keepDefault   = 60 * 24 * time.Hour // monthly newsletters and bills stay known
+	// knownMaxDefault is some thirty times the servers that write to a site of
+	// 1,000 people in a month.
+	knownMaxDefault   = 100_000
+	waitingMaxDefault = 100_000 // 30 MB; those of two days at one new sender in two seconds
+	// knownMost bounds MaxKnown: 300 MB, and half of what a file may hold.
+	knownMost = 10_000_000
+	saveEvery = 5 * time.Minute
 )
 
 // Options of a Table. The zero value of a field is its default.
@@ -17,72 +36,169 @@ type Options struct {
 	Wait       time.Duration // an attempt that comes so long after the first passes; 60 s
 	Window     time.Duration // who has not come back in this time is forgotten; 2 days
 	Keep       time.Duration // who has passed is known for so long after its last message; 60 days
-	MaxKnown   int           // pools and networks at most; 100,000
+	MaxKnown   int           // pools and networks at most, rounded up to 64; 100,000
 	MaxWaiting int           // waiting senders at most; 100,000
-	Clock      sys.Clock     // nil: the system's; only Run waits on it
+	Clock      sys.Clock     // nil: the system's; only Run and Close ask it
+	Rand       io.Reader     // nil: the system's; keys the names of a new file
 	Log        *slog.Logger
 	Metrics    *Metrics
 }
 
-// Sender is what greylisting knows a client by.
-type Sender struct {
-	Addr   netip.Addr
-	Helo   string         // argument of HELO or EHLO
-	Domain message.Domain // of the reverse-path; "" is the null one
-	Pool   string         // "spf:example.org" if that domain's SPF record authorises Addr, else ""
-}
-
-// Decision is the answer to one attempt.
-type Decision struct {
-	Pass     bool
-	First    time.Time     // the first attempt; zero if there was none before that counts
-	Retry    time.Time     // an attempt from then on passes; zero if Pass
-	Waited   time.Duration // since First; 0: it was not delayed
-	Attempts int           // with this one
+func (o *Options) defaults() error {
+	if o.Wait < 0 || o.Window < 0 || o.Keep < 0 || o.MaxKnown < 0 || o.MaxWaiting < 0 {
+		return errors.New("greylist: a time or a bound below zero")
+	}
+	set := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	set(&o.Wait, waitDefault)
+	set(&o.Window, windowDefault)
+	set(&o.Keep, keepDefault)
+	if o.MaxKnown == 0 {
+		o.MaxKnown = knownMaxDefault
+	}
+	if o.MaxWaiting == 0 {
+		o.MaxWaiting = waitingMaxDefault
+	}
+	if o.Wait >= o.Window {
+		return fmt.Errorf("greylist: the wait of %s leaves nothing of the window of %s", o.Wait, o.Window)
+	}
+	if o.Clock == nil {
+		o.Clock = sys.RealClock()
+	}
+	if o.Rand == nil {
+		o.Rand = sys.Rand()
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
+	}
+	if o.MaxKnown > knownMost {
+		return fmt.Errorf("greylist: more than %d known pools", knownMost)
+	}
+	o.Log = telemetry.Logger(o.Log, "greylist")
+	return nil
 }
 
 // Table is the memory.
 type Table struct {
-	o Options
+	o      Options
+	file   file
+	secret secret // set by Open
+	known  *known
+
+	mu      sync.Mutex
+	queue   queue // guarded by mu
+	tally   tally // guarded by mu
+	dirty   atomic.Bool
+	writing sync.Mutex // held while the file is written
 }
 
 // Open reads the memory from a file, which need not be there. A file that
-// cannot be used is set aside and logged, and is no error.
+// cannot be used is set aside and logged, and is no error; the error is about
+// the options.
 func Open(fs sys.FS, path string, o Options) (*Table, error) {
-	return &Table{o: o}, nil
+	if err := o.defaults(); err != nil {
+		return nil, err
+	}
+	t := &Table{o: o, file: file{fs, path}, known: newKnown(o.Keep, o.MaxKnown)}
+	t.queue.byName = map[hash]*waiter{}
+	if !t.load() {
+		if _, err := io.ReadFull(o.Rand, t.secret[:]); err != nil {
+			return nil, fmt.Errorf("greylist: make a key: %w", err)
+		}
+	}
+	t.gauges()
+	return t, nil
 }
 
 // Run saves the memory every few minutes if it changed, until ctx is done.
+// What cannot be saved is logged and tried again.
 func (t *Table) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.o.Clock.After(saveEvery):
+		}
+		now := t.o.Clock.Now()
+		t.mu.Lock()
+		t.expire(now.Unix())
+		t.mu.Unlock()
+		if t.known.sweep(now) {
+			t.dirty.Store(true)
+		}
+		t.gauges()
+		if err := t.save(); err != nil {
+			t.o.Log.Error("save the greylist", telemetry.Err, err)
+		}
+	}
 }
 
-// Close saves the memory.
-func (t *Table) Close() error { return nil }
+// Close saves the memory. Run must have ended.
+func (t *Table) Close() error { return t.save() }
 
 // KnownAddr tells whether a message was accepted from the address's network.
-func (t *Table) KnownAddr(a netip.Addr, now time.Time) bool { return false }
-
-// Known tells whether a message was accepted from the sender's pool.
-func (t *Table) Known(s Sender, now time.Time) bool { return false }
-
-// Check judges an attempt of a sender to reach a recipient, and remembers it.
-// Ask it of a known sender too: it passes, and Decision says whether this
-// message had to wait before the sender was known.
-func (t *Table) Check(s Sender, to message.Address, now time.Time) Decision {
-	return Decision{Pass: true}
+func (t *Table) KnownAddr(a netip.Addr, now time.Time) bool {
+	if !a.IsValid() {
+		return false
+	}
+	_, accepted := t.known.get(t.secret.name(kindNetwork, network(a), "", ""), now)
+	return accepted
 }
 
-// Accepted says that a message of the sender was accepted.
-func (t *Table) Accepted(s Sender, now time.Time) {}
-
-// Header returns the header field, with its CRLF, that tells the recipient of
-// the delay, or "" if there was none.
-func (t *Table) Header(d Decision, host string, now time.Time) string {
-	if d.Waited <= 0 {
-		return ""
+// Known tells whether a message was accepted from the sender's pool.
+func (t *Table) Known(s Sender, now time.Time) bool {
+	site, spf := t.secret.poolNames(s)
+	if _, accepted := t.known.get(site, now); accepted {
+		return true
 	}
-	return fmt.Sprintf("X-Greylist: delayed %d seconds by %s (first seen %s, attempts %d)\r\n",
-		int64(d.Waited/time.Second), host, d.First.UTC().Format(time.RFC3339), d.Attempts)
+	_, accepted := t.known.get(spf, now)
+	return accepted
+}
+
+// Accepted says that a message of the sender was accepted: its pool and its
+// network are known from now on.
+func (t *Table) Accepted(s Sender, now time.Time) {
+	site, spf := t.secret.poolNames(s)
+	seen := newStamp(now, true)
+	changed := t.known.put(site, seen)
+	changed = t.known.put(spf, seen) || changed
+	if s.Addr.IsValid() {
+		changed = t.known.put(t.secret.name(kindNetwork, network(s.Addr), "", ""), seen) || changed
+	}
+	if changed {
+		t.dirty.Store(true)
+		t.o.Metrics.known.Set(float64(t.known.count.Load()))
+	}
+	bySite, bySPF := t.secret.waitNames(s)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := t.queue.find(bySite, bySPF)
+	if w == nil {
+		return
+	}
+	t.dirty.Store(true)
+	w.settle()
+	if w.returned != 0 && !w.accepted {
+		w.accepted = true
+		t.tally.accepted(w)
+	}
+	if w.accepted && len(w.held) == 0 {
+		t.queue.remove(w)
+	}
+}
+
+func (t *Table) gauges() {
+	t.mu.Lock()
+	n := t.queue.count
+	t.mu.Unlock()
+	t.o.Metrics.known.Set(float64(t.known.count.Load()))
+	t.o.Metrics.waiting.Set(float64(n))
+}
+
+// toHash names a recipient among those of one sender.
+func (t *Table) toHash(to message.Address) hash {
+	return t.secret.name(kindTo, 0, to.Local, to.Domain)
 }
