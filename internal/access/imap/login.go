@@ -65,6 +65,7 @@ func (s *session) refused(ctx context.Context, err error) answer {
 	}
 	m.WithLabelValues("refused").Inc()
 	s.log.Info("login refused", telemetry.Reason, "credentials")
+	s.tellLogin(false)
 	s.pause(ctx, failureDelay<<s.failures)
 	s.failures++
 	return no("AUTHENTICATIONFAILED", "Wrong user name or password")
@@ -80,6 +81,7 @@ func (s *session) welcome(ctx context.Context, id sasl.Identity) answer {
 	s.log = s.log.With(telemetry.User, id.Address.String())
 	s.srv.o.Metrics.logins.WithLabelValues("ok").Inc()
 	s.log.Info("login")
+	s.tellLogin(true)
 	s.link.endBy = time.Time{}
 	s.link.readWait = s.srv.o.IdleTimeout
 	s.provision(ctx)

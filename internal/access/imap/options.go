@@ -3,6 +3,7 @@ package imap
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
@@ -91,7 +92,10 @@ type Options struct {
 	Quota func(context.Context, account.ID) (int64, error)
 	// Text makes SEARCH TEXT and BODY read few messages; nil: they read all
 	// that the other keys leave open.
-	Text    Narrower
+	Text Narrower
+	// OnLogin hears of each login: with ok false of each wrong password, but
+	// not of faults. It must not block. nil: nobody wants to know.
+	OnLogin func(ip netip.Addr, ok bool)
 	Log     *slog.Logger // discarded if nil
 	Metrics *Metrics     // counted nowhere if nil
 }

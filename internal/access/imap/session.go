@@ -52,18 +52,26 @@ func newSession(srv *Server, c Conn) *session {
 		endBy: srv.o.Clock.Now().Add(srv.o.LoginTimeout),
 	}
 	_, s.secure = c.ConnectionState()
-	s.log = srv.o.Log.With(telemetry.RemoteIP, remoteIP(c))
+	s.log = srv.o.Log.With(telemetry.RemoteIP, remoteIP(c).String())
 	if named, ok := c.(interface{ ID() string }); ok {
 		s.log = s.log.With(telemetry.Conn, named.ID())
 	}
 	return s
 }
 
-func remoteIP(c Conn) string {
+// remoteIP is the client's address, zero if the connection has none.
+func remoteIP(c Conn) netip.Addr {
 	if known, ok := c.(interface{ RemoteIP() netip.Addr }); ok {
-		return known.RemoteIP().String()
+		return known.RemoteIP()
 	}
-	return c.RemoteAddr().String()
+	return netip.Addr{}
+}
+
+// tellLogin tells whoever wants to know how a login went.
+func (s *session) tellLogin(ok bool) {
+	if s.srv.o.OnLogin != nil {
+		s.srv.o.OnLogin(remoteIP(s.conn), ok)
+	}
 }
 
 // run is the session from greeting to end.

@@ -2,11 +2,13 @@ package imap
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -217,4 +219,21 @@ func TestSession_SearchDeepBox(t *testing.T) {
 	if got := len(c.do("FETCH 1:* (UID ENVELOPE)")); got != n {
 		t.Errorf("%d envelopes of %d", got, n)
 	}
+}
+
+// Who asks is told of each password, right or wrong, and of no fault.
+func TestSession_tellsLogins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		heard := make(chan bool, 3)
+		h := newHouse(t, Options{OnLogin: func(_ netip.Addr, ok bool) { heard <- ok }})
+		defer h.close()
+		c := newClient(t, h.dial(true))
+		c.line()
+		for _, user := range []string{"broken secret", "one wrong", "one secret"} {
+			c.try("LOGIN " + user)
+		}
+		if bad, good := <-heard, <-heard; bad || !good || len(heard) > 0 {
+			t.Errorf("heard %v, then %v, then %d more; want false, true, none", bad, good, len(heard))
+		}
+	})
 }

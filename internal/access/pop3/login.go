@@ -73,6 +73,7 @@ func (s *session) refuseLogin(name string, err error) {
 		s.refusedLogins++
 		s.refuse("AUTH", "wrong name or password")
 		s.log.Info("login refused", telemetry.User, name, telemetry.Err, err)
+		s.tellLogin(false)
 	case errors.Is(err, sasl.ErrMalformed):
 		s.wrong("malformed response")
 	case errors.Is(err, sasl.ErrCancelled):
@@ -106,5 +107,6 @@ func (s *session) enter(ctx context.Context, id sasl.Identity) {
 	logins.WithLabelValues("ok").Inc()
 	s.log = s.log.With(telemetry.User, id.Address.String())
 	s.log.Info("login", telemetry.Count, len(drop.messages))
+	s.tellLogin(true)
 	s.ok("%d messages (%d octets)", len(drop.messages), s.totalSize)
 }

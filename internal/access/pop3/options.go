@@ -2,6 +2,7 @@ package pop3
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
@@ -55,8 +56,11 @@ type Options struct {
 	IdleTimeout    time.Duration // for the next command; 10 minutes if 0, RFC 1939 §3 wants no less
 	WriteTimeout   time.Duration // for the client to take some of what is sent; 2 minutes if 0
 	Clock          sys.Clock     // sys.RealClock if nil
-	Log            *slog.Logger  // discarded if nil
-	Metrics        *Metrics      // counted nowhere if nil
+	// OnLogin hears of each login: with ok false of each wrong password, but
+	// not of faults. It must not block. nil: nobody wants to know.
+	OnLogin func(ip netip.Addr, ok bool)
+	Log     *slog.Logger // discarded if nil
+	Metrics *Metrics     // counted nowhere if nil
 }
 
 func (o Options) withDefaults() Options {

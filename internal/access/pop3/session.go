@@ -45,7 +45,7 @@ func newSession(ctx context.Context, srv *Server, c Conn) *session {
 	s.in = bufio.NewReaderSize(c, readBufferOctets)
 	s.out = bufio.NewWriterSize(deadlineWriter{s}, writeBufferOctets)
 	_, s.tls = c.ConnectionState()
-	s.log = srv.o.Log.With(telemetry.RemoteIP, remoteIP(c))
+	s.log = srv.o.Log.With(telemetry.RemoteIP, remoteIP(c).String())
 	if named, ok := c.(interface{ ID() string }); ok {
 		s.log = s.log.With(telemetry.Conn, named.ID())
 	}
@@ -195,9 +195,17 @@ func (s *session) fault(cmd string, err error) {
 	s.log.Error("command failed", telemetry.Cmd, cmd, telemetry.Err, err)
 }
 
-func remoteIP(c Conn) string {
+// remoteIP is the client's address, zero if the connection has none.
+func remoteIP(c Conn) netip.Addr {
 	if known, ok := c.(interface{ RemoteIP() netip.Addr }); ok {
-		return known.RemoteIP().String()
+		return known.RemoteIP()
 	}
-	return c.RemoteAddr().String()
+	return netip.Addr{}
+}
+
+// tellLogin tells whoever wants to know how a login went.
+func (s *session) tellLogin(ok bool) {
+	if s.srv.o.OnLogin != nil {
+		s.srv.o.OnLogin(remoteIP(s.conn), ok)
+	}
 }

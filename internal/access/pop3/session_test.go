@@ -3,7 +3,9 @@ package pop3
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -148,4 +150,28 @@ func FuzzSession(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Who asks is told of each password, right or wrong, and of no fault.
+func TestSession_tellsLogins(t *testing.T) {
+	for _, tt := range []struct {
+		host *fakeHost
+		text string
+		want string
+	}{
+		{&fakeHost{}, login, "[true]"},
+		{&fakeHost{}, "USER " + fakeUser + "\r\nPASS no\r\n", "[false]"},
+		{&fakeHost{faultLogin: true}, login, "[]"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			heard := []bool{}
+			client, ended := begin(t, tt.host, Options{OnLogin: func(_ netip.Addr, ok bool) { heard = append(heard, ok) }})
+			send(client, tt.text+"QUIT\r\n")
+			drain(client)
+			<-ended
+			if got := fmt.Sprint(heard); got != tt.want {
+				t.Errorf("heard %s, want %s", got, tt.want)
+			}
+		})
+	}
 }
