@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"crypto/tls"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -238,6 +239,9 @@ func (n *session) recipient() smtp.Event {
 // facts fills in what the machine does not know.
 func (n *session) facts(e *Envelope) {
 	e.Session, e.RemoteIP, e.TLS = n.c.ID(), n.c.RemoteIP(), n.tls
+	if tcp, ok := n.c.RemoteAddr().(*net.TCPAddr); ok {
+		e.Port = uint16(tcp.Port)
+	}
 	e.Account, e.User = n.id.Account, n.id.Address
 }
 

@@ -1,7 +1,6 @@
 package smtp
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -9,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"time"
 )
 
@@ -108,7 +106,7 @@ func (c *Client) Hello(ctx context.Context) error {
 		return err
 	}
 	if r.Code == 250 {
-		c.x = parseExtensions(&r)
+		c.x = r.Extensions()
 		return nil
 	}
 	c.x = Extensions{}
@@ -267,43 +265,4 @@ func (c *Client) reply(ctx context.Context, d time.Duration) (Reply, error) {
 			return Reply{}, c.ioError(ctx, "read reply", err)
 		}
 	}
-}
-
-// parseExtensions reads the answer to EHLO; its first line is a greeting.
-func parseExtensions(r *Reply) Extensions {
-	var x Extensions
-	for i, line := range bytes.Split([]byte(r.Text), []byte{'\n'}) {
-		if i == 0 {
-			continue
-		}
-		word, arg, _ := bytes.Cut(line, []byte{' '})
-		switch {
-		case equalFold(word, "PIPELINING"):
-			x.Pipelining = true
-		case equalFold(word, "SIZE"):
-			x.Size = true
-			x.SizeMax, _ = strconv.ParseInt(string(arg), 10, 64) // 0 where it is no number: unstated
-		case equalFold(word, "8BITMIME"):
-			x.EightBitMIME = true
-		case equalFold(word, "SMTPUTF8"):
-			x.SMTPUTF8 = true
-		case equalFold(word, "CHUNKING"):
-			x.Chunking = true
-		case equalFold(word, "DSN"):
-			x.DSN = true
-		case equalFold(word, "STARTTLS"):
-			x.StartTLS = true
-		case equalFold(word, "AUTH"):
-			for mech := range bytes.FieldsSeq(arg) {
-				x.Auth = append(x.Auth, string(mech))
-			}
-		case equalFold(word, "LIMITS"):
-			for limit := range bytes.FieldsSeq(arg) {
-				if n, ok := bytes.CutPrefix(limit, []byte("RCPTMAX=")); ok {
-					x.RecipientMax, _ = strconv.Atoi(string(n)) // likewise
-				}
-			}
-		}
-	}
-	return x
 }

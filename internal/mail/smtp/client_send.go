@@ -83,7 +83,7 @@ func (c *Client) refusal(ctx context.Context, r *Reply) error {
 // the transaction cannot go on; then last was sent only if it was pipelined.
 func (c *Client) envelope(ctx context.Context, e *Envelope, last string) (rc Receipt, refused *Reply, err error) {
 	rc.Recipients = make([]Reply, 0, len(e.Recipients))
-	c.out = append(appendMail(c.out[:0], e, c.x), '\r', '\n')
+	c.out = append(AppendMail(c.out[:0], e, c.x), '\r', '\n')
 	pending := 1
 	sawMail := false
 	drain := func() error {
@@ -110,7 +110,7 @@ func (c *Client) envelope(ctx context.Context, e *Envelope, last string) (rc Rec
 				return rc, refused, err
 			}
 		}
-		c.out = append(appendRcpt(c.out, &e.Recipients[i], c.x), '\r', '\n')
+		c.out = append(AppendRcpt(c.out, &e.Recipients[i], c.x), '\r', '\n')
 		pending++
 	}
 	if c.x.Pipelining {
@@ -154,9 +154,9 @@ func (c *Client) sendChunk(ctx context.Context, e *Envelope, body io.Reader, siz
 		// might wait for the other to read.
 		return c.sendChunkAfter(ctx, e, body, size)
 	}
-	c.out = append(appendMail(c.out[:0], e, c.x), '\r', '\n')
+	c.out = append(AppendMail(c.out[:0], e, c.x), '\r', '\n')
 	for i := range e.Recipients {
-		c.out = append(appendRcpt(c.out, &e.Recipients[i], c.x), '\r', '\n')
+		c.out = append(AppendRcpt(c.out, &e.Recipients[i], c.x), '\r', '\n')
 	}
 	c.appendBdat(size)
 	at := len(c.out)

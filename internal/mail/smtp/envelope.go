@@ -56,6 +56,7 @@ type Envelope struct {
 	// Facts of the session.
 	Session  string          // its id, for the log and the Received field
 	RemoteIP netip.Addr      // of the client
+	Port     uint16          // of the client; 0 if not known
 	Helo     string          // what it called itself
 	Protocol string          // the "with" of Received: ESMTPSA and the like (RFC 3848, RFC 6531 §4.3)
 	TLS      string          // version and cipher suite, "" without TLS

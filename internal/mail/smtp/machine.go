@@ -34,6 +34,8 @@ type Options struct {
 	CloseOnFault bool
 	AskSender    bool // ActionSender is wanted
 	WithoutDSN   bool // DSN is not offered, its parameters are unknown
+	Without8Bit  bool // likewise 8BITMIME
+	WithoutUTF8  bool // likewise SMTPUTF8
 	// Postmaster is the domain of the bare <postmaster>; Hostname if empty.
 	Postmaster message.Domain
 	Times      Times
@@ -118,9 +120,15 @@ func setDefault[T ~int | ~int64](p *T, v T) {
 // ehloReply lists the extensions, RFC 5321 §4.1.1.1.
 func (m *Machine) ehloReply(tls bool) string {
 	lines := []string{
-		m.o.Hostname, "PIPELINING", "SIZE " + strconv.FormatInt(m.o.SizeMax, 10), "8BITMIME", "SMTPUTF8",
-		"ENHANCEDSTATUSCODES", "CHUNKING", "LIMITS RCPTMAX=" + strconv.Itoa(m.o.RecipientsMax),
+		m.o.Hostname, "PIPELINING", "SIZE " + strconv.FormatInt(m.o.SizeMax, 10),
 	}
+	if !m.o.Without8Bit {
+		lines = append(lines, "8BITMIME")
+	}
+	if !m.o.WithoutUTF8 {
+		lines = append(lines, "SMTPUTF8")
+	}
+	lines = append(lines, "ENHANCEDSTATUSCODES", "CHUNKING", "LIMITS RCPTMAX="+strconv.Itoa(m.o.RecipientsMax))
 	if !m.o.WithoutDSN {
 		lines = append(lines, "DSN")
 	}

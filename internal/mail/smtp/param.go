@@ -42,9 +42,9 @@ func nextParam(b []byte) (key, value, rest []byte, err error) {
 	return key, value, rest, nil
 }
 
-// mailParams reads the parameters of MAIL into e. auth says whether AUTH= is
-// offered, dsn whether RET= and ENVID= are.
-func mailParams(b []byte, e *Envelope, auth, dsn bool) error {
+// mailParams reads the parameters of MAIL into e: those of extensions that
+// are offered.
+func mailParams(b []byte, e *Envelope, o *Options) error {
 	const (
 		size = 1 << iota
 		body
@@ -65,19 +65,19 @@ func mailParams(b []byte, e *Envelope, auth, dsn bool) error {
 		case equalFold(key, "SIZE"):
 			is = size
 			e.Size, err = parseSize(value)
-		case equalFold(key, "BODY"):
+		case !o.Without8Bit && equalFold(key, "BODY"):
 			is = body
 			e.Body, err = parseBody(value)
-		case equalFold(key, "SMTPUTF8"):
+		case !o.WithoutUTF8 && equalFold(key, "SMTPUTF8"):
 			is = utf8
 			e.UTF8, err = true, noValue(value)
-		case auth && equalFold(key, "AUTH"):
+		case len(o.Mechanisms) > 0 && equalFold(key, "AUTH"):
 			is = mailAuth
 			e.Auth, err = parseXtext(value, MailAuthMax)
-		case dsn && equalFold(key, "RET"):
+		case !o.WithoutDSN && equalFold(key, "RET"):
 			is = ret
 			e.Ret, err = parseRet(value)
-		case dsn && equalFold(key, "ENVID"):
+		case !o.WithoutDSN && equalFold(key, "ENVID"):
 			is = envid
 			e.EnvID, err = parseXtext(value, EnvIDMax)
 		default:
@@ -275,9 +275,9 @@ func AppendXtext(dst []byte, s string) []byte {
 	return dst
 }
 
-// appendMail appends the MAIL command of e without CRLF; a parameter is
+// AppendMail appends the MAIL command of e without CRLF; a parameter is
 // written only where the server offers it.
-func appendMail(dst []byte, e *Envelope, x Extensions) []byte {
+func AppendMail(dst []byte, e *Envelope, x Extensions) []byte {
 	dst = AppendPath(append(dst, "MAIL FROM:"...), e.From)
 	if e.Size > 0 && x.Size {
 		dst = strconv.AppendInt(append(dst, " SIZE="...), e.Size, 10)
@@ -310,8 +310,8 @@ func appendMail(dst []byte, e *Envelope, x Extensions) []byte {
 	return dst
 }
 
-// appendRcpt appends the RCPT command of r without CRLF.
-func appendRcpt(dst []byte, r *Recipient, x Extensions) []byte {
+// AppendRcpt appends the RCPT command of r without CRLF.
+func AppendRcpt(dst []byte, r *Recipient, x Extensions) []byte {
 	dst = AppendPath(append(dst, "RCPT TO:"...), r.To)
 	if !x.DSN {
 		return dst

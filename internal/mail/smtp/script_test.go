@@ -55,6 +55,8 @@ func scriptOptions(t *testing.T, d *sim.Dialogue) Options {
 			o.TLSLater = true
 		case "ask-sender":
 			o.AskSender = true
+		case "seven-bit":
+			o.Without8Bit, o.WithoutUTF8 = true, true
 		case "close-on-fault":
 			o.CloseOnFault = true
 		case "without-dsn":

@@ -52,7 +52,7 @@ func (i *Intake) Begin(ctx context.Context, e smtp.Envelope) (*Body, error) {
 	if err := i.fits(ctx, &e, ts, e.Size); err != nil {
 		return nil, err
 	}
-	b, err := i.mailboxes.NewBody(ctx, append(trace(i.o.Hostname, id, &e, i.o.Clock.Now()), e.Headers...))
+	b, err := i.mailboxes.NewBody(ctx, trace(i.o.Hostname, id, &e, i.o.Clock.Now()))
 	if err != nil {
 		return nil, storeReply(err)
 	}

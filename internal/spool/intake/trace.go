@@ -1,83 +1,13 @@
 package intake
 
 import (
-	"strings"
 	"time"
 
-	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 )
 
-// receivedDate is the date-time of RFC 5322 §3.3.
-const receivedDate = "Mon, 2 Jan 2006 15:04:05 -0700"
-
-// foldAt is where a trace field is folded: RFC 5322 §2.1.1 wants lines of no
-// more than 78 characters where that is possible.
-const foldAt = 78
-
-// trace returns the fields that go before the body (RFC 5321 §4.4): the
-// reverse-path, and how the message came here. The recipient is named only if
-// there is one, so that nobody learns of others.
+// trace returns the fields that go before the body: the reverse-path, how the
+// message came here (RFC 5321 §4.4), and what the edge has added.
 func trace(hostname, id string, e *smtp.Envelope, now time.Time) []byte {
-	words := []string{"from", clean(e.Helo), "(" + peer(e) + ")", "by", hostname, "with", e.Protocol}
-	if e.TLS != "" {
-		words = append(words, "("+clean(e.TLS)+")")
-	}
-	words = append(words, "id", id)
-	if len(e.Recipients) == 1 {
-		words = append(words, "for", "<"+path(e.Recipients[0].To)+">")
-	}
-	words[len(words)-1] += ";"
-	words = append(words, now.Format(receivedDate))
-
-	var b strings.Builder
-	b.WriteString("Return-Path: <" + path(e.From) + ">\r\nReceived:")
-	column := len("Received:")
-	for _, w := range words {
-		if column+1+len(w) > foldAt {
-			b.WriteString("\r\n\t")
-			column = 8
-		} else {
-			b.WriteByte(' ')
-			column++
-		}
-		b.WriteString(w)
-		column += len(w)
-	}
-	b.WriteString("\r\n")
-	return []byte(b.String())
-}
-
-// peer is the client's address as a domain literal (RFC 5321 §4.1.3).
-func peer(e *smtp.Envelope) string {
-	if !e.RemoteIP.IsValid() {
-		return "unknown"
-	}
-	if ip := e.RemoteIP.Unmap(); ip.Is6() {
-		return "[IPv6:" + ip.WithZone("").String() + "]"
-	}
-	return "[" + e.RemoteIP.Unmap().String() + "]"
-}
-
-// path is an address as it stands between angle brackets; "" for the null
-// reverse-path. Parentheses are no comment in a quoted local part.
-func path(a message.Address) string { return strings.Map(noControl, a.String()) }
-
-// clean keeps what strangers said from becoming structure: no line ends, no
-// controls, no comment of its own. The parser of the dialogue lets none of
-// them through; this is the second wall.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '(' || r == ')' || r == '\\' {
-			return '?'
-		}
-		return noControl(r)
-	}, s)
-}
-
-func noControl(r rune) rune {
-	if r < ' ' || r == 0x7f {
-		return '?'
-	}
-	return r
+	return []byte("Return-Path: <" + smtp.TracePath(e.From) + ">\r\n" + e.Received(hostname, id, now) + e.Headers)
 }
