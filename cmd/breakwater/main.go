@@ -24,6 +24,7 @@ type commands struct {
 	Verify       verifyCmd       `cmd:"" help:"Check every checksum and the index against the journal; name what is damaged."`
 	RebuildIndex rebuildIndexCmd `cmd:"" name:"rebuild-index" help:"Make the index anew from the journal."`
 	Diagnose     diagnoseCmd     `cmd:"" help:"Run one function on given input; the answer is JSON."`
+	Load         loadCmd         `cmd:"" help:"Load generators: what a server holds out against."`
 	Version      versionCmd      `cmd:"" help:"Print the version."`
 }
 

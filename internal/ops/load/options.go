@@ -28,9 +28,16 @@ type Options struct {
 	Progress func(Progress)
 }
 
+// The phases of a run.
+const (
+	PhaseQuiet = "quiet"
+	PhaseWave  = "wave"
+	PhaseEnd   = "end" // those who still wait are waited for
+)
+
 // Progress is how it is going.
 type Progress struct {
-	Phase   string        // quiet, wave, end
+	Phase   string        // PhaseQuiet, PhaseWave, PhaseEnd
 	At      time.Duration // since the phase began
 	Of      time.Duration // how long the phase takes
 	Offered int           // connections that the curve asks for now

@@ -28,6 +28,7 @@ type Result struct {
 	Client      Client         `json:"client"`
 
 	Samples []Sample `json:"-"`
+	Mail    []Mail   `json:"-"`
 }
 
 // Good is what good senders felt during the wave. Times are of a delivery, from
@@ -95,4 +96,12 @@ type Sample struct {
 	Held    int
 	Greeted int
 	PSS     int64
+}
+
+// Mail is one good delivery, for the picture.
+type Mail struct {
+	At    float64 // seconds
+	Took  float64 // milliseconds beyond the wait of its class
+	Known bool
+	OK    bool
 }

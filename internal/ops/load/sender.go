@@ -1,0 +1,165 @@
+package load
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/textproto"
+	"os"
+	"syscall"
+	"time"
+)
+
+// delivery is one that a good sender makes.
+type delivery struct {
+	known bool
+	who   int // the sender's number in its class: makes its names
+	from  netip.Addr
+	id    int // of the message
+}
+
+// outcome is what became of it.
+type outcome struct {
+	delivery
+	at      time.Duration // when it began, in its phase
+	wait    time.Duration // until the banner; 0 if there was none
+	took    time.Duration // from connecting to the last 250, or to the failure
+	failure string        // empty: it was accepted
+}
+
+const (
+	knownSenders = 16 // known good senders, of 127.1.0.0 to 127.1.15.0
+	newSenders   = 240
+)
+
+// sender delivers good mail.
+type sender struct {
+	to       netip.AddrPort
+	rcpt     string
+	patience time.Duration
+}
+
+// knownSender gives the n-th of the known.
+func knownSender(n int) delivery {
+	return delivery{known: true, who: n, from: netip.AddrFrom4([4]byte{127, 1, byte(n % knownSenders), 25})}
+}
+
+// newSender gives the n-th of the new: each from a /24 of its own.
+func newSender(n int) delivery {
+	return delivery{who: n, from: netip.AddrFrom4([4]byte{127, 1, byte(knownSenders + n%newSenders), byte(25 + n/newSenders)})}
+}
+
+func (d delivery) domain() string {
+	if d.known {
+		return fmt.Sprintf("known%d.test", d.who)
+	}
+	return fmt.Sprintf("new%d.test", d.who)
+}
+
+// deliver makes one delivery, as a mail server would: one command at a time.
+func (s *sender) deliver(ctx context.Context, d delivery) outcome {
+	ctx, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
+	o := outcome{delivery: d}
+	began := time.Now()
+	err := s.talk(ctx, d, func() { o.wait = time.Since(began) })
+	o.took = time.Since(began)
+	o.failure = failure(err)
+	return o
+}
+
+func (s *sender) talk(ctx context.Context, d delivery, greeted func()) error {
+	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(d.from, 0)), KeepAlive: -1}
+	conn, err := dialer.DialContext(ctx, "tcp4", s.to.String())
+	if err != nil {
+		return failed{"connect", err}
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return failed{"connect", err}
+		}
+	}
+	r := textproto.NewReader(bufio.NewReader(io.LimitReader(conn, repliesMax)))
+	if err := expect(r, 2); err != nil {
+		return failed{"banner", err}
+	}
+	greeted()
+	for _, c := range []struct {
+		name, text string
+		class      int
+	}{
+		{"ehlo", "EHLO mail." + d.domain() + "\r\n", 2},
+		{"mail", "MAIL FROM:<sender@" + d.domain() + ">\r\n", 2},
+		{"rcpt", "RCPT TO:<" + s.rcpt + ">\r\n", 2},
+		{"data", "DATA\r\n", 3},
+		{"message", s.message(d), 2},
+	} {
+		if _, err := io.WriteString(conn, c.text); err != nil {
+			return failed{c.name, err}
+		}
+		if err := expect(r, c.class); err != nil {
+			return failed{c.name, err}
+		}
+	}
+	// The mail is accepted: whatever comes now changes nothing.
+	_, _ = io.WriteString(conn, "QUIT\r\n")
+	_, _, _ = r.ReadResponse(2)
+	return nil
+}
+
+// repliesMax bounds what is read of a server: a dozen replies of RFC 5321
+// §4.5.3.1.5 and room for stories.
+const repliesMax = 64 << 10
+
+func (s *sender) message(d delivery) string {
+	return fmt.Sprintf("Date: %s\r\nFrom: Good Sender <sender@%[2]s>\r\nTo: <%[3]s>\r\nSubject: Good mail %[4]d\r\nMessage-ID: <%[4]d.%[5]d@%[2]s>\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n"+
+		"Hello,\r\n\r\nthis is mail that somebody waits for, sent while a wave comes in.\r\n\r\nRegards\r\n.\r\n",
+		time.Now().Format(time.RFC1123Z), d.domain(), s.rcpt, d.id, time.Now().UnixNano())
+}
+
+func expect(r *textproto.Reader, class int) error {
+	_, _, err := r.ReadResponse(class)
+	return err
+}
+
+// failed says at which step a delivery failed.
+type failed struct {
+	step string
+	err  error
+}
+
+func (f failed) Error() string { return failure(f) }
+
+func (f failed) Unwrap() error { return f.err }
+
+// failure names what happened in few enough ways to be counted: "421 at
+// banner".
+func failure(err error) string {
+	var f failed
+	var reply *textproto.Error
+	switch {
+	case err == nil:
+		return ""
+	case !errors.As(err, &f):
+		return err.Error()
+	case errors.As(f.err, &reply):
+		return fmt.Sprintf("%d at %s", reply.Code, f.step)
+	case errors.Is(f.err, os.ErrDeadlineExceeded), errors.Is(f.err, context.DeadlineExceeded), errors.Is(f.err, net.ErrClosed):
+		return "no answer at " + f.step
+	case errors.Is(f.err, syscall.ECONNREFUSED):
+		return "refused at " + f.step
+	case errors.Is(f.err, syscall.ECONNRESET), errors.Is(f.err, syscall.EPIPE):
+		return "reset at " + f.step
+	case errors.Is(f.err, io.EOF), errors.Is(f.err, io.ErrUnexpectedEOF):
+		return "closed at " + f.step
+	default:
+		return "error at " + f.step
+	}
+}

@@ -1,0 +1,81 @@
+package load
+
+import (
+	"time"
+)
+
+// result sums the run up.
+func (w *wave) result() *Result {
+	t := w.loop.tally
+	r := &Result{
+		Offered: w.curve.offered(), HeldMax: t.heldMax, RefusedAtRcpt: t.fates[refused], Lost: t.fates[lost],
+		Good:   w.good(),
+		Target: w.o.To, Date: w.began.UTC().Format(time.RFC3339), Factor: w.o.Factor, Speed: w.o.Speed,
+		Seconds: w.took.Seconds(), Interrupted: w.interrupted,
+		GreetedMax: t.greetedMax, Attempted: t.attempted, Accepted: t.fates[accepted], TurnedAway: t.fates[turnedAway], Unfinished: t.unfinished,
+		LostBy: t.lostBy, Replies: t.repliesByName(), Wait: t.wait.spread(), Refusal: t.refusal.spread(),
+		Samples: w.samples, Mail: w.mail(),
+	}
+	rss, cpu := w.meter.own()
+	r.Client = Client{CPU: millisOf(cpu), RSS: rss, LateMax: millisOf(t.lateMax)}
+	if len(w.o.PIDs) > 0 {
+		r.Server = w.server(r.RefusedAtRcpt, r.Good.OK)
+	}
+	return r
+}
+
+func millisOf(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// server sums up what the wave cost. Good mail has a price of its own, which is
+// known from the quiet phase and taken off.
+func (w *wave) server(refusals, good int) *Server {
+	s := &Server{PSSIdle: w.before.pss, PSSMax: max(w.pssMax, w.before.pss)}
+	if w.mostHeld > 0 {
+		s.PSSPerGuest = max(0, float64(w.mostPSS-w.before.pss)/float64(w.mostHeld))
+	}
+	if w.after.cpu == 0 {
+		return s // interrupted before the wave
+	}
+	all := w.after.cpu - w.before.cpu
+	s.CPUWave = millisOf(all)
+	if w.quiet.ok > 0 {
+		s.CPUPerGood = millisOf(w.before.cpu-w.idle.cpu) / float64(w.quiet.ok)
+	}
+	if refusals > 0 {
+		s.CPUPerRefusal = max(0, s.CPUWave-s.CPUPerGood*float64(good)) / float64(refusals)
+	}
+	return s
+}
+
+// good sums up the good senders.
+func (w *wave) good() Good {
+	all, known, fresh := newTimes(), newTimes(), newTimes()
+	g := Good{Known: w.quiet.known, New: w.quiet.fresh, Failures: failures(w.outcomes)}
+	for _, o := range w.outcomes {
+		class, in := &g.New, fresh
+		if o.known {
+			class, in = &g.Known, known
+		}
+		g.Sent++
+		class.Sent++
+		if o.failure == "" {
+			g.OK++
+			class.OK++
+			in.add(w.post.beyond(o))
+			all.add(w.post.beyond(o))
+		}
+	}
+	g.P50, g.P99, g.Worst = all.ms(50), all.ms(99), all.worst()
+	g.Known.P50, g.Known.P99, g.Known.Worst = known.ms(50), known.ms(99), known.worst()
+	g.New.P50, g.New.P99, g.New.Worst = fresh.ms(50), fresh.ms(99), fresh.worst()
+	return g
+}
+
+// mail gives each good delivery of the wave, for the picture.
+func (w *wave) mail() []Mail {
+	var out []Mail
+	for _, o := range w.outcomes {
+		out = append(out, Mail{At: o.at.Seconds(), Took: millisOf(w.post.beyond(o)), Known: o.known, OK: o.failure == ""})
+	}
+	return out
+}
