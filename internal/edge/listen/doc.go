@@ -25,6 +25,7 @@
 //     are survived with a pause that grows to a second.
 //   - A panic in a handler closes that connection, is logged with its stack
 //     and counted, and touches no other.
+//   - Whoever is banned (Options.Banned) is closed before anything is said.
 //   - When the context ends, Serve stops accepting, tells the handlers through
 //     their context, and closes what is still open after Options.Drain.
 //

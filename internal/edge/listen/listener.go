@@ -7,26 +7,18 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"runtime/debug"
-	"sync"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
 )
 
 // Listener is one bound address.
 type Listener struct {
-	o        Options
-	nl       net.Listener
-	caps     *caps
-	counters counters
-	open     prometheus.Gauge
-	ids      *IDs
-
-	mu    sync.Mutex
-	conns map[*Conn]struct{} // guarded by mu
+	o    Options
+	nl   net.Listener
+	caps *caps
+	ids  *IDs
+	pool *Pool
 }
 
 // Listen binds the address. Connections wait in the kernel's queue until
@@ -45,13 +37,7 @@ func Listen(o Options) (*Listener, error) {
 
 // newListener serves any net.Listener; o has its defaults.
 func newListener(o Options, nl net.Listener) *Listener {
-	l := &Listener{o: o, nl: nl, caps: newCaps(&o), conns: make(map[*Conn]struct{}), ids: NewIDs()}
-	l.counters = counters{
-		handshakeOK:     o.Metrics.tls.WithLabelValues(o.Part, "ok").Inc,
-		handshakeFailed: o.Metrics.tls.WithLabelValues(o.Part, "failed").Inc,
-	}
-	l.open = o.Metrics.open.WithLabelValues(o.Part)
-	return l
+	return &Listener{o: o, nl: nl, caps: newCaps(&o), ids: NewIDs(), pool: NewPool(o.Part, o.Metrics, o.Log)}
 }
 
 // Addr returns the bound address.
@@ -70,14 +56,13 @@ func (l *Listener) Serve(ctx context.Context, handle func(context.Context, *Conn
 	defer stop()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var wg sync.WaitGroup
 	pause := time.Duration(0)
 	for {
 		nc, err := l.nl.Accept()
 		if err == nil {
 			pause = 0
 			l.o.Metrics.accepted.WithLabelValues(l.o.Part).Inc()
-			l.take(ctx, nc, handle, &wg)
+			l.take(ctx, nc, handle)
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
@@ -95,40 +80,55 @@ func (l *Listener) Serve(ctx context.Context, handle func(context.Context, *Conn
 	}
 	l.nl.Close()
 	cancel()
-	l.drain(&wg)
+	l.pool.Drain(l.o.Drain)
 	return nil
 }
 
-// drain waits for the handlers, and no longer than Options.Drain for their
-// connections.
-func (l *Listener) drain(wg *sync.WaitGroup) {
-	timer := time.AfterFunc(l.o.Drain, func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for c := range l.conns {
-			c.raw.Close()
-		}
-	})
-	defer timer.Stop()
-	wg.Wait()
-}
-
 // take counts an accepted socket and starts its goroutine.
-func (l *Listener) take(ctx context.Context, nc net.Conn, handle func(context.Context, *Conn), wg *sync.WaitGroup) {
+func (l *Listener) take(ctx context.Context, nc net.Conn, handle func(context.Context, *Conn)) {
 	peer := addrPort(nc.RemoteAddr())
 	if !l.caps.enterTotal() {
 		l.refuse(nc, peer.Addr(), TooMany, nil)
 		return
 	}
-	proxied := l.fromProxy(peer.Addr())
-	if !proxied {
-		if why, ok := l.caps.enter(peer.Addr()); !ok {
+	v := &visit{l: l, proxied: l.fromProxy(peer.Addr())}
+	if !v.proxied {
+		if why, ok := v.enter(peer.Addr()); !ok {
 			l.caps.leaveTotal()
 			l.refuse(nc, peer.Addr(), why, nil)
 			return
 		}
 	}
-	wg.Go(func() { l.run(ctx, nc, peer, proxied, handle) })
+	c := NewConn(nc, Facts{ID: FormatID(l.ids.Next()), Remote: peer, TLS: l.o.TLS})
+	l.pool.Go(c, func() {
+		if v.begin(ctx, c) {
+			handle(ctx, c)
+		}
+	}, func() { v.leave(c) })
+}
+
+// visit is what a listener knows of one connection.
+type visit struct {
+	l       *Listener
+	proxied bool // its peer speaks for another
+	inside  bool // its address is counted
+}
+
+// enter counts the address of a connection, if it may come in.
+func (v *visit) enter(a netip.Addr) (why Reason, ok bool) {
+	if v.l.o.Banned != nil && v.l.o.Banned(a) {
+		return Banned, false
+	}
+	why, ok = v.l.caps.enter(a)
+	v.inside = ok
+	return why, ok
+}
+
+func (v *visit) leave(c *Conn) {
+	if v.inside {
+		v.l.caps.leave(c.remote.Addr())
+	}
+	v.l.caps.leaveTotal()
 }
 
 func (l *Listener) fromProxy(a netip.Addr) bool {
@@ -140,69 +140,34 @@ func (l *Listener) fromProxy(a netip.Addr) bool {
 	return false
 }
 
-// run is the life of one connection.
-func (l *Listener) run(ctx context.Context, nc net.Conn, peer netip.AddrPort, proxied bool, handle func(context.Context, *Conn)) {
-	c := NewConn(nc, Facts{ID: FormatID(l.ids.Next()), Remote: peer, TLS: l.o.TLS})
-	c.counters = &l.counters
-	inside := false // the address is counted
-	l.enterConn(c)
-	defer func() {
-		if p := recover(); p != nil {
-			l.o.Metrics.panics.WithLabelValues(l.o.Part).Inc()
-			l.o.Log.Error("panic in a connection's handler", telemetry.Conn, c.id,
-				telemetry.Err, fmt.Sprint(p), slog.String(telemetry.Reason, string(debug.Stack())))
-		}
-		c.Close()
-		if inside || !proxied {
-			l.caps.leave(c.remote.Addr())
-		}
-		l.caps.leaveTotal()
-		l.leaveConn(c)
-	}()
-	if proxied {
+// begin does what comes before the protocol: the header of a proxy, and TLS
+// where it is there from the start. It reports whether the connection may stay.
+func (v *visit) begin(ctx context.Context, c *Conn) bool {
+	l, nc := v.l, c.raw
+	if v.proxied {
 		h, err := readProxy(nc, time.Now().Add(ProxyTimeout))
 		if err != nil {
-			l.refuse(nc, peer.Addr(), BadProxyHeader, err)
-			return
+			l.refuse(nc, c.remote.Addr(), BadProxyHeader, err)
+			return false
 		}
 		if h.Source.IsValid() {
 			c.remote = h.Source
 		}
-		why, ok := l.caps.enter(c.remote.Addr())
-		if !ok {
+		if why, ok := v.enter(c.remote.Addr()); !ok {
 			l.refuse(nc, c.remote.Addr(), why, nil)
-			return
+			return false
 		}
-		inside = true
 	}
 	if l.o.Implicit {
-		hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
-		err := c.StartTLS(hctx)
-		cancel()
-		if err != nil {
+		ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+		defer cancel()
+		if err := c.StartTLS(ctx); err != nil {
 			l.refuse(nc, c.remote.Addr(), HandshakeFailed, err)
-			return
+			return false
 		}
-	} else if proxied {
-		if err := nc.SetReadDeadline(time.Time{}); err != nil {
-			return
-		}
+		return true
 	}
-	handle(ctx, c)
-}
-
-func (l *Listener) enterConn(c *Conn) {
-	l.open.Inc()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.conns[c] = struct{}{}
-}
-
-func (l *Listener) leaveConn(c *Conn) {
-	l.open.Dec()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.conns, c)
+	return !v.proxied || nc.SetReadDeadline(time.Time{}) == nil
 }
 
 // refuse tells a connection why it may not stay, if there are words for it,
@@ -212,7 +177,7 @@ func (l *Listener) refuse(nc net.Conn, a netip.Addr, why Reason, err error) {
 	l.o.Metrics.refused.WithLabelValues(l.o.Part, why.String()).Inc()
 	l.o.Log.LogAttrs(context.Background(), slog.LevelDebug, "connection refused",
 		slog.String(telemetry.RemoteIP, a.String()), slog.String(telemetry.Reason, why.String()), slog.Any(telemetry.Err, err))
-	if l.o.Refuse == nil || l.o.Implicit || why == BadProxyHeader {
+	if l.o.Refuse == nil || l.o.Implicit || why == BadProxyHeader || why == Banned {
 		return
 	}
 	if text := l.o.Refuse(why); len(text) > 0 {

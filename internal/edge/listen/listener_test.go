@@ -126,6 +126,31 @@ func TestServe_proxy(t *testing.T) {
 	})
 }
 
+// A banned source is closed without a word, also behind a proxy; others are
+// not.
+func TestServe_banned(t *testing.T) {
+	banned := netip.MustParseAddr("198.51.100.7")
+	f, stop := start(t, Options{
+		ProxyFrom: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+		Refuse:    func(Reason) []byte { return []byte("421 no\r\n") },
+		Banned:    func(a netip.Addr) bool { return a == banned },
+	}, echo)
+	defer stop()
+	for _, tt := range []struct{ from, send, want string }{
+		{"198.51.100.7:1000", "", ""},
+		{"10.0.0.1:1000", "PROXY TCP4 198.51.100.7 192.0.2.1 1000 25\r\n", ""},
+		{"198.51.100.8:1000", "", "198.51.100.8:1000"},
+		{"10.0.0.1:1000", "PROXY TCP4 198.51.100.8 192.0.2.1 1000 25\r\n", "198.51.100.8:1000"},
+	} {
+		c := f.connect(tt.from)
+		go io.WriteString(c, tt.send)
+		if got := firstLine(c); got != tt.want {
+			t.Errorf("from %s %q: got %q, want %q", tt.from, tt.send, got, tt.want)
+		}
+		c.Close()
+	}
+}
+
 func TestServe_survivesAcceptErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := prometheus.NewRegistry()

@@ -24,6 +24,8 @@ type Options struct {
 	MaxConns      int
 	MaxPerAddress int
 	MaxPerNetwork int
+	// Banned says who is turned away without a word; nil: nobody.
+	Banned func(netip.Addr) bool
 	// Refuse gives what a refused connection is told, such as a 421 of SMTP;
 	// nil: nothing. It is not used with Implicit, where there is no one to
 	// talk to before the handshake.
@@ -46,6 +48,7 @@ const (
 	TooManyOfNetwork               // of one network
 	BadProxyHeader                 // a proxy did not say whom it speaks for
 	HandshakeFailed                // TLS from the start failed
+	Banned                         // by Options.Banned
 	reasonCount
 )
 
@@ -54,7 +57,7 @@ func (r Reason) String() string {
 	if r >= reasonCount {
 		return "unknown"
 	}
-	return [reasonCount]string{"total", "address", "network", "proxy_header", "handshake"}[r]
+	return [reasonCount]string{"total", "address", "network", "proxy_header", "handshake", "banned"}[r]
 }
 
 const (
