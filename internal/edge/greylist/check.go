@@ -47,7 +47,7 @@ func (t *Table) Check(s Sender, to message.Address, now time.Time) Decision {
 		t.queue.add(w)
 		t.o.Metrics.waiting.Set(float64(t.queue.count))
 		t.tally.day(at).Delayed++
-	case free || time.Duration(at-w.first)*time.Second >= t.o.Wait:
+	case free || at-w.first >= whole(t.o.Wait):
 		if !passed && t.o.Enabled {
 			seen := newStamp(now, false)
 			t.known.put(site, seen)
@@ -61,6 +61,45 @@ func (t *Table) Check(s Sender, to message.Address, now time.Time) Decision {
 		First: time.Unix(w.first, 0).UTC(), Retry: time.Unix(w.first, 0).UTC().Add(t.o.Wait),
 		Attempts: w.attempt(recipient, at),
 	}
+}
+
+// Peek says what Check would, and changes nothing.
+func (t *Table) Peek(s Sender, to message.Address, now time.Time) Decision {
+	site, spf := t.secret.poolNames(s)
+	free, _ := t.known.get(site, now)
+	if bySPF, _ := t.known.get(spf, now); bySPF || !t.o.Enabled {
+		free = true
+	}
+	bySite, bySPF := t.secret.waitNames(s)
+	at, recipient := now.Unix(), t.toHash(to)
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := t.queue.look(bySite, bySPF)
+	if w != nil && at-w.first >= whole(t.o.Window) {
+		w = nil
+	}
+	if w == nil {
+		if free {
+			return Decision{Pass: true, Attempts: 1}
+		}
+		first := time.Unix(at, 0).UTC()
+		return Decision{First: first, Retry: first.Add(t.o.Wait), Attempts: 1}
+	}
+	d := Decision{Pass: free || at-w.first >= whole(t.o.Wait), Attempts: 1}
+	h := w.message(recipient)
+	if h != nil {
+		d.Attempts = int(h.attempts) + 1
+	}
+	switch {
+	case !d.Pass:
+		d.First = time.Unix(w.first, 0).UTC()
+		d.Retry = d.First.Add(t.o.Wait)
+	case h != nil:
+		d.First = time.Unix(h.first, 0).UTC()
+		d.Waited = max(time.Duration(at-h.first)*time.Second, 0)
+	}
+	return d
 }
 
 // pass lets an attempt of a waiting sender through. free says that it did not
@@ -88,9 +127,12 @@ func (t *Table) pass(w *waiter, to hash, at int64, free bool) Decision {
 	return d
 }
 
+// whole is a time in seconds, as the table counts.
+func whole(d time.Duration) int64 { return int64(d / time.Second) }
+
 // expire forgets the senders whose window has passed.
 func (t *Table) expire(at int64) {
-	for w := t.queue.first; w != nil && time.Duration(at-w.first)*time.Second >= t.o.Window; w = t.queue.first {
+	for w := t.queue.first; w != nil && at-w.first >= whole(t.o.Window); w = t.queue.first {
 		t.forget(w)
 	}
 }
@@ -102,7 +144,7 @@ func (t *Table) room(at int64) bool {
 		return true
 	}
 	w := t.queue.first
-	if w == nil || time.Duration(at-w.first)*time.Second < min(windowMin, t.o.Window) {
+	if w == nil || at-w.first < whole(min(windowMin, t.o.Window)) {
 		t.tally.day(at).Unasked++
 		return false
 	}

@@ -44,8 +44,8 @@ func newEncoder(s secret, known []knownRecord) *encoder {
 	e.b = append(e.b, s[:]...)
 	e.uint(int64(len(known)))
 	for _, k := range known {
-		e.b = binary.BigEndian.AppendUint64(e.b, k.name)
-		e.b = binary.BigEndian.AppendUint32(e.b, uint32(k.seen))
+		e.b = binary.LittleEndian.AppendUint64(e.b, k.name)
+		e.b = binary.LittleEndian.AppendUint32(e.b, uint32(k.seen))
 	}
 	return e
 }
@@ -73,7 +73,7 @@ func (e *encoder) tally(t *tally) {
 		w := t.waits[(t.oldest+i)%len(t.waits)]
 		e.uint(w.first)
 		e.uint(w.took)
-		e.b = append(e.b, flag(w.accepted, flagAccepted))
+		e.b = append(e.b, bit(w.accepted, flagAccepted))
 	}
 	for _, list := range [][]Case{t.hurt, t.missing} {
 		e.uint(int64(len(list)))
@@ -90,9 +90,9 @@ func (e *encoder) tally(t *tally) {
 }
 
 func (e *encoder) waiter(w *waiter) {
-	e.b = binary.BigEndian.AppendUint64(e.b, w.bySite)
-	e.b = binary.BigEndian.AppendUint64(e.b, w.bySPF)
-	e.b = append(e.b, flag(w.returned != 0, flagReturned)|flag(w.accepted, flagAccepted))
+	e.b = binary.LittleEndian.AppendUint64(e.b, w.bySite)
+	e.b = binary.LittleEndian.AppendUint64(e.b, w.bySPF)
+	e.b = append(e.b, bit(w.returned != 0, flagReturned)|bit(w.accepted, flagAccepted))
 	e.uint(w.first)
 	e.uint(w.last)
 	if w.returned != 0 {
@@ -103,16 +103,16 @@ func (e *encoder) waiter(w *waiter) {
 	e.text(w.who)
 	e.uint(int64(len(w.held)))
 	for _, h := range w.held {
-		e.b = binary.BigEndian.AppendUint64(e.b, h.to)
-		e.b = append(e.b, flag(h.passed, flagReturned))
+		e.b = binary.LittleEndian.AppendUint64(e.b, h.to)
+		e.b = append(e.b, bit(h.passed, flagReturned))
 		e.uint(h.first)
 		e.uint(int64(h.attempts))
 	}
 }
 
-func flag(on bool, bit byte) byte {
+func bit(on bool, mask byte) byte {
 	if on {
-		return bit
+		return mask
 	}
 	return 0
 }
@@ -120,8 +120,8 @@ func flag(on bool, bit byte) byte {
 // finish puts the head before the rest.
 func (e *encoder) finish() []byte {
 	copy(e.b, magic)
-	binary.BigEndian.PutUint16(e.b[len(magic):], formatVersion)
-	binary.BigEndian.PutUint32(e.b[headLen-4:], crc32.Checksum(e.b[headLen:], castagnoli()))
+	binary.LittleEndian.PutUint16(e.b[len(magic):], formatVersion)
+	binary.LittleEndian.PutUint32(e.b[headLen-4:], crc32.Checksum(e.b[headLen:], castagnoli()))
 	return e.b
 }
 
@@ -130,17 +130,17 @@ func decode(b []byte) (snapshot, error) {
 	if len(b) < headLen || string(b[:len(magic)]) != magic {
 		return snapshot{}, fmt.Errorf("%w: it does not begin like one", errFormat)
 	}
-	if v := binary.BigEndian.Uint16(b[len(magic):]); v != formatVersion {
+	if v := binary.LittleEndian.Uint16(b[len(magic):]); v != formatVersion {
 		return snapshot{}, fmt.Errorf("%w: version %d, not %d", errFormat, v, formatVersion)
 	}
-	if binary.BigEndian.Uint32(b[headLen-4:]) != crc32.Checksum(b[headLen:], castagnoli()) {
+	if binary.LittleEndian.Uint32(b[headLen-4:]) != crc32.Checksum(b[headLen:], castagnoli()) {
 		return snapshot{}, fmt.Errorf("%w: the checksum differs: it is damaged", errFormat)
 	}
 	d := decoder{b: b[headLen:]}
 	var s snapshot
 	copy(s.secret[:], d.octets(len(s.secret)))
 	for range d.count(12) {
-		s.known = append(s.known, knownRecord{d.fixed64(), stamp(binary.BigEndian.Uint32(d.octets(4)))})
+		s.known = append(s.known, knownRecord{d.fixed64(), stamp(binary.LittleEndian.Uint32(d.octets(4)))})
 	}
 	d.tally(&s.tally)
 	for len(d.b) > 0 && !d.bad {
@@ -171,7 +171,7 @@ func (d *decoder) octets(n int) []byte {
 	return out
 }
 
-func (d *decoder) fixed64() uint64 { return binary.BigEndian.Uint64(d.octets(8)) }
+func (d *decoder) fixed64() uint64 { return binary.LittleEndian.Uint64(d.octets(8)) }
 
 // uint reads a number up to a bound.
 func (d *decoder) uint(most int64) int64 {

@@ -50,13 +50,19 @@ type queue struct {
 	count       int
 }
 
-func (q *queue) find(bySite, bySPF hash) *waiter {
+// look finds a waiter by either name.
+func (q *queue) look(bySite, bySPF hash) *waiter {
 	if bySPF != 0 {
 		if w := q.byName[bySPF]; w != nil {
 			return w
 		}
 	}
-	w := q.byName[bySite]
+	return q.byName[bySite]
+}
+
+// find is look, and remembers a name that the waiter did not have.
+func (q *queue) find(bySite, bySPF hash) *waiter {
+	w := q.look(bySite, bySPF)
 	if w != nil && w.bySPF == 0 && bySPF != 0 {
 		// At its first attempt DNS did not say that SPF authorises it.
 		w.bySPF = bySPF
