@@ -34,6 +34,9 @@ func (t *Table) Check(s Sender, to message.Address, now time.Time) Decision {
 	defer t.mu.Unlock()
 	t.expire(at)
 	w := t.queue.find(bySite, bySPF)
+	if w != nil {
+		t.dirty.Store(true) // it may have a new name
+	}
 	if w != nil && w.first > at { // the clock was set back
 		w.first, w.last = at, at
 	}
