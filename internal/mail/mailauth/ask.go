@@ -37,7 +37,7 @@ func (c *checker) ask(ctx context.Context, q dns.Question) (dns.Answer, error) {
 		s.Questions = append(s.Questions, SPFQuestion{Name: q.Name, Type: q.Type.String(), Answers: answers(a), Problem: problem, Took: a.Took})
 	}
 	if a.Failed() {
-		return dns.Answer{}, &spfError{TempError, fmt.Sprintf("%s %s: %s", q.Name, q.Type, problem)}
+		return dns.Answer{}, &SPFError{TempError, fmt.Sprintf("%s %s: %s", q.Name, q.Type, problem)}
 	}
 	return a, nil
 }

@@ -29,16 +29,17 @@ const (
 	openBits6 = 16
 )
 
-// spfError is an error with the result that it means.
-type spfError struct {
-	result  SPFResult
-	problem string
+// SPFError is an error with the result that it means: TempError, PermError
+// or, for a domain without a record, None.
+type SPFError struct {
+	Result  SPFResult
+	Problem string
 }
 
-func (e *spfError) Error() string { return e.problem }
+func (e *SPFError) Error() string { return e.Problem }
 
 func permError(format string, args ...any) error {
-	return &spfError{PermError, fmt.Sprintf(format, args...)}
+	return &SPFError{PermError, fmt.Sprintf(format, args...)}
 }
 
 // checker is the state of one check, shared by all its recursions.
@@ -68,11 +69,11 @@ type verdict struct {
 }
 
 func failed(err error) verdict {
-	var e *spfError
+	var e *SPFError
 	if !errors.As(err, &e) {
-		e = &spfError{TempError, err.Error()}
+		e = &SPFError{TempError, err.Error()}
 	}
-	return verdict{result: e.result, problem: e.problem}
+	return verdict{result: e.Result, problem: e.Problem}
 }
 
 // begin starts a step of the trace and returns what ends it.
@@ -142,7 +143,7 @@ func (c *checker) selectRecord(ctx context.Context, domain string) (record, erro
 	}
 	switch {
 	case found == 0:
-		return record{}, &spfError{None, domain + " has no SPF record"}
+		return record{}, &SPFError{None, domain + " has no SPF record"}
 	case found > 1:
 		return record{}, permError("%s has %d SPF records", domain, found)
 	}
@@ -258,9 +259,9 @@ func (c *checker) include(ctx context.Context, target string) (matched, open boo
 	case Pass:
 		return true, v.open, nil
 	case TempError:
-		return false, false, &spfError{TempError, v.problem}
+		return false, false, &SPFError{TempError, v.problem}
 	case PermError, None:
-		return false, false, &spfError{PermError, v.problem}
+		return false, false, &SPFError{PermError, v.problem}
 	}
 	return false, false, nil
 }

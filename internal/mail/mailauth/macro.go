@@ -46,7 +46,7 @@ func parseMacros(s string, explanation bool) (macroString, error) {
 		switch {
 		case c != '%':
 			if (c <= ' ' || c > '~') && !(c == ' ' && explanation) {
-				return nil, fmt.Errorf("character %q in a macro string", c)
+				return nil, fmt.Errorf("%s in a macro string", octet(c))
 			}
 			text.WriteByte(c)
 			continue
@@ -74,19 +74,19 @@ func parseMacros(s string, explanation bool) (macroString, error) {
 			out = append(out, m)
 			i += 1 + len(inner)
 		default:
-			return nil, fmt.Errorf("%%%c is no macro; %%%% is a percent sign", visible(s[i]))
+			return nil, fmt.Errorf("%s behind %%; %%%% is a percent sign", octet(s[i]))
 		}
 	}
 	flush()
 	return out, nil
 }
 
-// visible is c for a message, or a question mark.
-func visible(c byte) byte {
-	if c <= ' ' || c > '~' {
-		return '?'
+// octet is c for a message.
+func octet(c byte) string {
+	if c < ' ' || c > '~' {
+		return fmt.Sprintf("octet 0x%02x", c)
 	}
-	return c
+	return fmt.Sprintf("%q", c)
 }
 
 // parseMacro parses what stands between the braces: letter, transformers,
@@ -97,7 +97,7 @@ func parseMacro(s string) (macroPart, error) {
 	}
 	m := macroPart{letter: s[0] | 0x20, escape: s[0]&0x20 == 0}
 	if strings.IndexByte("slodiphcrtv", m.letter) < 0 {
-		return macroPart{}, fmt.Errorf("%q is no macro letter", s[0])
+		return macroPart{}, fmt.Errorf("%s is no macro letter", octet(s[0]))
 	}
 	rest := s[1:]
 	digits := 0

@@ -98,7 +98,7 @@ func CheckSPF(ctx context.Context, r Resolver, in SPFInput) SPF {
 	}
 	s.Domain = domain
 	v := c.checkHost(ctx, domain)
-	s.Result, s.Mechanism, s.Open, s.Problem = v.result, v.mechanism, v.open, v.problem
+	s.Result, s.Mechanism, s.Open, s.Problem = v.result, v.mechanism, v.open && v.result == Pass, v.problem
 	if s.Result == Fail && v.exp != nil {
 		s.Explanation, s.Problem = c.explain(ctx, v)
 	}
@@ -109,7 +109,7 @@ func CheckSPF(ctx context.Context, r Resolver, in SPFInput) SPF {
 // newChecker prepares a check, and gives the domain it begins with (RFC 7208
 // §4.3): empty if there is none that could have a record.
 func newChecker(r Resolver, in SPFInput) (c *checker, domain string) {
-	c = &checker{r: r, in: in, ip: in.IP.Unmap().WithZone("")} // §5: mapped IPv4 is IPv4
+	c = &checker{r: r, in: in, step: -1, ip: in.IP.Unmap().WithZone("")} // §5: mapped IPv4 is IPv4
 	if d, err := message.ParseDomain(string(in.From.Domain)); err == nil {
 		domain = string(d)
 	}
