@@ -88,7 +88,7 @@ type suite struct {
 
 func readSuites(t testing.TB) []suite {
 	t.Helper()
-	b, err := os.ReadFile("testdata/rfc7208.json")
+	b, err := os.ReadFile("testdata/rfc7208/tests.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func sender(s string) message.Address {
 	return message.Address{Local: s[:i], Domain: message.Domain(s[i+1:])}
 }
 
-// TestCheckSPF_Suite runs the test suite of RFC 7208 (testdata/SOURCE.txt).
+// TestCheckSPF_Suite runs the test suite of RFC 7208 (testdata/rfc7208/SOURCE.txt).
 // Of several results that it has for a case, any is right.
 func TestCheckSPF_Suite(t *testing.T) {
 	cases := 0
