@@ -48,6 +48,14 @@ Examples:
 }
 
 func (w *waveCmd) Run(c console) error {
+	show := progressOf(c)
+	o := load.Options{
+		To: w.To, Factor: w.Factor, Speed: w.Speed, Rcpt: w.Rcpt, PIDs: w.Pid, Duration: w.Duration, Hold: w.Hold,
+		Quit: w.Quit, Rate: w.Rate, GoodRate: w.Good, Patience: w.Patience, Progress: show.step,
+	}
+	if err := o.Check(); err != nil {
+		return usageError{err}
+	}
 	if w.SVG != "" { // better to know before five minutes have passed
 		f, err := os.OpenFile(w.SVG, os.O_CREATE|os.O_WRONLY, 0o644)
 		if err != nil {
@@ -55,11 +63,7 @@ func (w *waveCmd) Run(c console) error {
 		}
 		f.Close()
 	}
-	show := progressOf(c)
-	r, err := load.Wave(c.ctx, load.Options{
-		To: w.To, Factor: w.Factor, Speed: w.Speed, Rcpt: w.Rcpt, PIDs: w.Pid, Duration: w.Duration, Hold: w.Hold,
-		Quit: w.Quit, Rate: w.Rate, GoodRate: w.Good, Patience: w.Patience, Progress: show.step,
-	})
+	r, err := load.Wave(c.ctx, o)
 	show.end()
 	if err != nil {
 		return err
@@ -85,8 +89,8 @@ func (w *waveCmd) Run(c console) error {
 type progress struct {
 	c        console
 	terminal bool
-	last     time.Time
 	phase    string
+	next     time.Duration // in the phase, when a line is due
 	wide     int
 }
 
@@ -99,11 +103,10 @@ func progressOf(c console) *progress {
 }
 
 func (p *progress) step(s load.Progress) {
-	now := time.Now()
-	if !p.terminal && s.Phase == p.phase && now.Sub(p.last) < plainGap {
+	if !p.terminal && s.Phase == p.phase && s.At < p.next {
 		return
 	}
-	p.last, p.phase = now, s.Phase
+	p.phase, p.next = s.Phase, s.At+plainGap
 	line := s.String()
 	if !p.terminal {
 		fmt.Fprintln(p.c.err, line)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
 	"slices"
 	"sync"
@@ -176,12 +175,6 @@ func (l *loop) open(now time.Duration) error {
 		return fmt.Errorf("watch connection %d: %w", l.tally.open, err)
 	}
 	return nil
-}
-
-// quits tells whether the n-th stranger is one of the share that leaves; they
-// are spread evenly.
-func quits(n uint32, share float64) bool {
-	return math.Floor(float64(n+1)*share) > math.Floor(float64(n)*share)
 }
 
 func millis(d time.Duration) uint32 { return uint32(d / time.Millisecond) }

@@ -26,7 +26,12 @@ type Options struct {
 	// Progress is called a few times a second from one goroutine; nil: nobody
 	// looks on.
 	Progress func(Progress)
+
+	quietGap time.Duration // between deliveries of the quiet phase; tests hurry
 }
+
+// Check says what is wrong with the options, before anything is done.
+func (o Options) Check() error { return o.fill() }
 
 // The phases of a run.
 const (
@@ -55,6 +60,7 @@ const (
 	rateDefault     = 3000
 	goodRateDefault = 4.0
 	patienceDefault = time.Minute
+	quietGapDefault = 100 * time.Millisecond
 
 	factorMax   = 1000.0           // 301,000 connections: more than there are descriptors
 	speedMax    = 1000.0           // the wave in a third of a second
@@ -77,6 +83,9 @@ func (o *Options) fill() error {
 	setFloat(&o.GoodRate, goodRateDefault)
 	if o.Rate == 0 {
 		o.Rate = rateDefault
+	}
+	if o.quietGap == 0 {
+		o.quietGap = quietGapDefault
 	}
 	if o.Patience == 0 {
 		o.Patience = patienceDefault

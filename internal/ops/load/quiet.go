@@ -9,10 +9,8 @@ import (
 	"time"
 )
 
-const (
-	quietGap    = 100 * time.Millisecond // between deliveries of the quiet phase
-	quietRounds = 4                      // deliveries of each known sender once it is known
-)
+// quietRounds is how often each known sender delivers once it is known.
+const quietRounds = 4
 
 // quiet is what the good senders felt before the wave.
 type quiet struct {
@@ -26,10 +24,10 @@ type quiet struct {
 // used to.
 func (w *wave) quietPhase(ctx context.Context) error {
 	began := time.Now()
-	w.phase(PhaseQuiet, began, time.Duration(knownSenders*(1+quietRounds))*quietGap)
-	w.post.timetable(ctx, ctx, began, knownSenders, quietGap, knownSender)
+	w.phase(PhaseQuiet, began, time.Duration(knownSenders*(1+quietRounds))*w.o.quietGap)
+	w.post.timetable(ctx, ctx, began, knownSenders, w.o.quietGap, knownSender)
 	first := w.post.collect()
-	w.post.timetable(ctx, ctx, time.Now(), knownSenders*quietRounds, quietGap, knownSender)
+	w.post.timetable(ctx, ctx, time.Now(), knownSenders*quietRounds, w.o.quietGap, knownSender)
 	again := w.post.collect()
 	if ctx.Err() != nil {
 		return nil

@@ -45,7 +45,8 @@ type sender struct {
 
 // knownSender gives the n-th of the known.
 func knownSender(n int) delivery {
-	return delivery{known: true, who: n, from: netip.AddrFrom4([4]byte{127, 1, byte(n % knownSenders), 25})}
+	n %= knownSenders
+	return delivery{known: true, who: n, from: netip.AddrFrom4([4]byte{127, 1, byte(n), 25})}
 }
 
 // newSender gives the n-th of the new: each from a /24 of its own.

@@ -1,6 +1,9 @@
 package load
 
-import "strconv"
+import (
+	"math"
+	"strconv"
+)
 
 // stage is where a stranger's dialogue stands: what it waits for.
 type stage uint8
@@ -161,4 +164,10 @@ func strangerAddr(n uint32) [4]byte {
 	network := strangerNetsMin + n%strangerNets*strangerStride%strangerNets
 	host := n/strangerNets%254 + 1
 	return [4]byte{127, byte(network >> 8), byte(network), byte(host)}
+}
+
+// quits tells whether the n-th stranger is one of the share that leaves; they
+// are spread evenly.
+func quits(n uint32, share float64) bool {
+	return math.Floor(float64(n+1)*share) > math.Floor(float64(n)*share)
 }

@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -93,10 +94,8 @@ func newWave(o Options) (*wave, error) {
 	if err != nil {
 		return nil, err
 	}
-	if need := crowd.offered() + descriptorsElse; uint64(need) > limit {
-		fits := float64(int64(limit)-descriptorsElse) / (float64(crowd.offered()) / o.Factor)
-		return nil, fmt.Errorf("factor %g needs %d file descriptors and this process may have %d: raise the limit (ulimit -Hn), or let the factor be at most %.4g",
-			o.Factor, need, limit, max(0, float64(int(fits*10))/10))
+	if err := enough(crowd, limit); err != nil {
+		return nil, err
 	}
 	w := &wave{o: o, to: to, curve: crowd, began: time.Now(), meter: &meter{proc: "/proc", pids: o.PIDs}}
 	if err := w.meter.check(); err != nil {
@@ -105,6 +104,17 @@ func newWave(o Options) (*wave, error) {
 	w.post = newPost(&sender{to: to, rcpt: o.Rcpt, patience: o.Patience})
 	w.loop, err = newLoop(&w.o, to, crowd, limit)
 	return w, err
+}
+
+// enough tells whether there are descriptors for everybody.
+func enough(c *crowd, limit uint64) error {
+	need := c.offered() + descriptorsElse
+	if uint64(need) <= limit {
+		return nil
+	}
+	fits := max(0, float64(int64(limit)-descriptorsElse)) / float64(c.offered())
+	return fmt.Errorf("factor %g needs %d file descriptors and this process may have %d: raise the limit (ulimit -Hn), or let the factor be %.3g times smaller, at most %.1f",
+		c.factor, need, limit, 1/fits, math.Floor(fits*c.factor*10)/10)
 }
 
 // reach tells at once when nobody listens.
