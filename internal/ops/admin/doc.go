@@ -5,10 +5,12 @@
 // It stands apart because the same request must mean the same in both cases.
 // A request is a value; Executor is the one place that acts on it; Server and
 // Client only move requests and answers. The command line asks Client first
-// and opens the store itself when nobody listens.
+// and opens the store itself when nobody listens. Requests about the edge (bans,
+// explain, top, reports) go to Edge, which only a running host has; its types
+// are plain values, so that neither this package nor a client imports the edge.
 //
-// It stands above the stores (store/account, store/mailbox) and below host
-// and cmd/breakwater.
+// It stands above the stores (store/account, store/mailbox) and below host,
+// which makes an Edge of the parts of its own, and cmd/breakwater.
 //
 // Security: the socket is DIR/admin.sock with mode 0600, so whoever may read
 // the mail store may administer it, and nobody else. Passwords travel in the
@@ -18,5 +20,6 @@
 // Concurrency: Executor and Client may be used concurrently. The server
 // answers each connection in a goroutine of its own, with a deadline.
 //
-// Limits: a request is at most 1 MiB, an answer takes at most 60 s.
+// Limits: a request is at most 1 MiB, an answer takes at most 60 s; those of the
+// edge's requests stand in edge.go.
 package admin

@@ -16,6 +16,7 @@ type Executor struct {
 	Mailboxes    *mailbox.Store
 	DefaultQuota int64  // of a new account, bytes; 0 is none
 	Scratch      string // file that Verify may use
+	Edge         Edge   // nil: no host is running on this store
 }
 
 // Do acts on one request. What went wrong is in the answer, in words for the
@@ -28,13 +29,16 @@ func (x *Executor) Do(ctx context.Context, q Request) Answer {
 		AccountPassword: x.accountPassword, AccountLimits: x.accountLimits,
 		AccountDisable: x.accountDisable(true), AccountEnable: x.accountDisable(false),
 		AliasAdd: x.aliasAdd, AliasRemove: x.aliasRemove, AliasList: x.aliasList,
+		BanList: x.edge(x.banList), BanAdd: x.edge(x.ban), BanRemove: x.edge(x.ban), BanWhy: x.edge(x.ban),
+		Explain: x.edge(x.explain), TopNow: x.edge(x.top),
+		GreylistReport: x.edge(x.report), ShadowReport: x.edge(x.report),
 	}[q.Op]
 	if !ok {
 		a.Error = fmt.Sprintf("unknown request %q; is the running host older than this command?", q.Op)
 		return a
 	}
 	if err := do(ctx, q, &a); err != nil {
-		a.Error = explain(q, err)
+		a = Answer{Error: explain(q, err)}
 	}
 	return a
 }

@@ -31,6 +31,10 @@ type Request struct {
 	Password string   `json:"password,omitempty"`
 	Admin    bool     `json:"admin,omitempty"`
 	Quota    *int64   `json:"quota,omitempty"` // bytes; 0 is none
+
+	Limit   int         `json:"limit,omitempty"` // rows of a table at most; 0 is all
+	Ban     *BanRequest `json:"ban,omitempty"`
+	Explain *Query      `json:"explain,omitempty"`
 }
 
 // Answer is what a request came to. Error is empty when it succeeded.
@@ -39,6 +43,11 @@ type Answer struct {
 	Domains  []Domain  `json:"domains,omitempty"`
 	Accounts []Account `json:"accounts,omitempty"`
 	Aliases  []Alias   `json:"aliases,omitempty"`
+
+	Bans   *Bans      `json:"bans,omitempty"`
+	Ban    *BanAnswer `json:"ban,omitempty"`
+	Top    *Top       `json:"top,omitempty"`
+	Report *Report    `json:"report,omitempty"`
 }
 
 // Domain is a row of "domain list".
