@@ -3,74 +3,194 @@ package ban
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
 )
 
 // Entry is one banned source or network.
 type Entry struct {
 	Prefix netip.Prefix // a single address is a prefix of its whole length
 	Since  time.Time
-	Until  time.Time // unless it sends again, for a source; the end, for what an operator banned
+	// Until is when the ban ends: for a source, unless it sends again (what
+	// the kernel saw of that is known within a minute).
+	Until  time.Time
 	Why    string
-	Count  int  // how often it was banned, or had to be turned away in user space
+	Count  int  // how often it was banned or, past the kernel, turned away
 	Fixed  bool // banned by Add: packets do not prolong it
 	Kernel bool // in the kernel's set
 }
 
 // List is the list of banned sources.
 type List struct {
-	o  Options
-	mu sync.Mutex
-	m  map[netip.Addr]Entry // guarded by mu
+	o      Options
+	log    *slog.Logger
+	kernel kernel        // nil: never to be had. Used by New, and then by Run alone
+	wake   chan struct{} // tells Run that the kernel is to be told something
+
+	mu  sync.Mutex
+	m   *machine // guarded by mu
+	why string   // why the kernel is not used, or what it cannot do; guarded by mu
 }
 
 // New makes a list and, unless the kernel is off, the kernel's table. It is to
-// be called before the process gives up root.
+// be called before the process gives up root: the thread that it starts keeps
+// the capability that changes of the table need.
 func New(o Options) (*List, error) {
-	return &List{o: o.withDefaults(), m: map[netip.Addr]Entry{}}, nil
+	o = o.withDefaults()
+	l := &List{o: o, log: telemetry.Logger(o.Log, "ban"), wake: make(chan struct{}, 1), m: newMachine(o)}
+	if o.Kernel == Off {
+		l.why = "switched off by the configuration"
+		l.log.Info("banned sources are refused at accept", telemetry.Reason, l.why)
+		return l, nil
+	}
+	k, err := newKernel(o)
+	if err == nil {
+		l.kernel, l.m.link = k, linkDown
+		err = l.connect(context.Background(), whyBefore)
+	}
+	switch {
+	case err == nil:
+		l.log.Info("the kernel drops the packets of banned sources", telemetry.Count, l.m.bans.len())
+	case o.Kernel == Require:
+		if l.kernel != nil {
+			l.kernel.close()
+		}
+		return nil, fmt.Errorf("ban in the kernel: %s: %w", explain(err), err)
+	default:
+		l.why = explain(err)
+		l.log.Warn("banned sources are refused at accept, not by the kernel", telemetry.Reason, l.why)
+	}
+	l.measure()
+	return l, nil
 }
 
-// Run carries bans to the kernel until the context ends.
-func (l *List) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+// Probe tells why the kernel could not be used for bans by this process as it
+// is now; nil if it could. It changes nothing that lasts.
+func Probe(o Options) error {
+	o = o.withDefaults()
+	o.Table += probeSuffix
+	k, err := newKernel(o)
+	if err != nil {
+		return err
+	}
+	defer k.close()
+	if _, err := k.build(context.Background()); err != nil {
+		return errors.New(explain(err))
+	}
+	return k.remove(context.Background())
+}
 
-// Reload replaces the networks that are never banned.
-func (l *List) Reload(never []netip.Prefix) {}
+// probeSuffix makes a table's name one that no host uses.
+const probeSuffix = "_probe"
 
-// Ban bans an address, unless it is exempt. It never blocks.
-func (l *List) Ban(a netip.Addr, why string) {
+// Reload replaces the networks that are never banned, and ends bans in them.
+func (l *List) Reload(never []netip.Prefix) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := l.o.Clock.Now()
-	l.m[a] = Entry{Prefix: netip.PrefixFrom(a, a.BitLen()), Since: now, Until: now.Add(l.o.Timeout), Why: why}
+	l.m.reload(never)
+	l.mu.Unlock()
+	l.poke()
 }
 
-// Banned tells whether an address is banned.
+// Ban bans an address until it has been silent for Options.Timeout, unless it
+// is exempt. It never blocks.
+func (l *List) Ban(a netip.Addr, why string) {
+	now := l.o.Clock.Now()
+	l.mu.Lock()
+	outcome := l.m.ban(a, why, now)
+	l.mu.Unlock()
+	l.o.Metrics.bans.WithLabelValues(outcome).Inc()
+	l.poke()
+}
+
+// Banned tells whether an address is banned. While the kernel does not drop
+// its packets, to be asked for is what prolongs a ban.
 func (l *List) Banned(a netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.m[a].Until.After(l.o.Clock.Now())
+	if l.m.bans.len() == 0 && len(l.m.fixed.of) == 0 {
+		return false
+	}
+	return l.m.banned(a, l.o.Clock.Now())
 }
 
 // Add bans an address or a network for a fixed time, which packets do not
 // prolong. It is an error if that covers what is never banned. d of 0 is
 // Options.Timeout.
-func (l *List) Add(p netip.Prefix, why string, d time.Duration) error { return errors.ErrUnsupported }
+func (l *List) Add(p netip.Prefix, why string, d time.Duration) error {
+	now := l.o.Clock.Now()
+	l.mu.Lock()
+	err := l.m.add(p, why, d, now)
+	l.mu.Unlock()
+	l.poke()
+	return err
+}
 
 // Remove ends the ban of exactly this address or network, and tells whether
-// there was one.
-func (l *List) Remove(p netip.Prefix) (bool, error) { return false, nil }
+// there was one. On an error it is ended here but goes on in the kernel.
+func (l *List) Remove(p netip.Prefix) (bool, error) {
+	l.mu.Lock()
+	ok, down, why := l.m.remove(p), l.m.link == linkDown, l.why
+	l.mu.Unlock()
+	l.poke()
+	if ok && down {
+		return ok, fmt.Errorf("the kernel cannot be told now (%s): if it has the ban, it ends there by itself or when it can be told", why)
+	}
+	return ok, nil
+}
 
 // Entries gives all bans, the latest first.
-func (l *List) Entries() []Entry { return nil }
+func (l *List) Entries() []Entry {
+	l.mu.Lock()
+	all := l.m.entries(l.o.Clock.Now())
+	l.mu.Unlock()
+	slices.SortFunc(all, func(a, b Entry) int {
+		if c := b.Since.Compare(a.Since); c != 0 {
+			return c
+		}
+		return a.Prefix.Addr().Compare(b.Prefix.Addr())
+	})
+	return all
+}
 
 // Why tells why an address is banned, or in words why it is not or cannot be.
-func (l *List) Why(a netip.Addr) (Entry, string, bool) { return Entry{}, "", false }
+func (l *List) Why(a netip.Addr) (Entry, string, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.m.why(a, l.o.Clock.Now())
+}
 
 // Authenticated exempts an address for a day, and ends its ban.
-func (l *List) Authenticated(a netip.Addr) {}
+func (l *List) Authenticated(a netip.Addr) {
+	l.mu.Lock()
+	l.m.authenticated(a, l.o.Clock.Now())
+	l.mu.Unlock()
+	l.poke()
+}
 
-// State tells whether the kernel drops what banned sources send, and if it
-// does not, why.
-func (l *List) State() (kernel bool, why string) { return false, "not written yet" }
+// State tells whether the kernel drops what banned sources send; and if it
+// does not, why, or if it does, what it cannot do.
+func (l *List) State() (kernel bool, why string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.m.link == linkUp, l.why
+}
+
+// poke wakes Run if there is something to tell the kernel.
+func (l *List) poke() {
+	l.mu.Lock()
+	pending := l.m.pending()
+	l.mu.Unlock()
+	if !pending {
+		return
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,246 @@
+package ban
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The sets are read by requests of our own, message by message: the library
+// gives all elements of a set at once, which for a million of them is some 350
+// MB, each half minute.
+
+const (
+	// dumpOctets is the buffer of one reading; the kernel fills at most half.
+	dumpOctets = 64 << 10
+	// nlHeader and nfHeader are the lengths of struct nlmsghdr and of struct
+	// nfgenmsg, attrHeader is that of struct nlattr.
+	nlHeader   = 16
+	nfHeader   = 4
+	attrHeader = 4
+	// rawsMax bounds the elements of a set of intervals, which are paired
+	// when all are there; ours have two for each range at most.
+	rawsMax = 4 * rangesMax
+)
+
+// errMalformed says that the kernel's answer does not hold together.
+var errMalformed = errors.New("malformed netlink message")
+
+// dumpSet asks for the elements of a set and gives each message of the answer
+// from its nfgenmsg on.
+func dumpSet(table, set string, each func([]byte) error) error {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return fmt.Errorf("open a netlink socket: %w", err)
+	}
+	defer unix.Close(fd)
+	wait := unix.NsecToTimeval(netlinkWait.Nanoseconds())
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
+		return fmt.Errorf("bound a netlink socket: %w", err)
+	}
+	if err := unix.Sendto(fd, dumpRequest(table, set), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return fmt.Errorf("ask for the set %s: %w", set, err)
+	}
+	buf := make([]byte, dumpOctets)
+	for {
+		n, from, err := unix.Recvfrom(fd, buf, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read the set %s: %w", set, err)
+		}
+		if k, ok := from.(*unix.SockaddrNetlink); !ok || k.Pid != 0 {
+			continue // not from the kernel
+		}
+		done, err := messages(buf[:n], each)
+		if done || err != nil {
+			return err
+		}
+	}
+}
+
+func dumpRequest(table, set string) []byte {
+	ne := binary.NativeEndian
+	b := make([]byte, nlHeader, 128)
+	ne.PutUint16(b[4:], unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETSETELEM)
+	ne.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	ne.PutUint32(b[8:], 1) // sequence: one request a socket
+	b = append(b, unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0)
+	b = appendString(b, unix.NFTA_SET_ELEM_LIST_TABLE, table)
+	b = appendString(b, unix.NFTA_SET_ELEM_LIST_SET, set)
+	ne.PutUint32(b, uint32(len(b)))
+	return b
+}
+
+func appendString(b []byte, kind uint16, s string) []byte {
+	b = binary.NativeEndian.AppendUint16(b, uint16(attrHeader+len(s)+1))
+	b = binary.NativeEndian.AppendUint16(b, kind)
+	b = append(append(b, s...), 0)
+	for len(b)%4 != 0 {
+		b = append(b, 0)
+	}
+	return b
+}
+
+// messages walks through one datagram of an answer and tells whether it was
+// the last.
+func messages(b []byte, each func([]byte) error) (done bool, err error) {
+	ne := binary.NativeEndian
+	for len(b) >= nlHeader {
+		size := int(ne.Uint32(b))
+		if size < nlHeader || size > len(b) {
+			return false, errMalformed
+		}
+		body := b[nlHeader:size]
+		switch ne.Uint16(b[4:]) {
+		case unix.NLMSG_NOOP:
+		case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+			if len(body) < 4 {
+				return true, nil
+			}
+			if errno := int32(ne.Uint32(body)); errno != 0 {
+				return true, unix.Errno(-errno)
+			}
+			return true, nil
+		case unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_NEWSETELEM:
+			if err := each(body); err != nil {
+				return false, err
+			}
+		}
+		b = b[min((size+3)&^3, len(b)):]
+	}
+	return false, nil
+}
+
+// attributes calls f for each attribute in b.
+func attributes(b []byte, f func(kind uint16, value []byte) error) error {
+	for len(b) >= attrHeader {
+		size := int(binary.NativeEndian.Uint16(b))
+		if size < attrHeader || size > len(b) {
+			return errMalformed
+		}
+		kind := binary.NativeEndian.Uint16(b[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
+		if err := f(kind, b[attrHeader:size]); err != nil {
+			return err
+		}
+		b = b[min((size+3)&^3, len(b)):]
+	}
+	return nil
+}
+
+// raw is an element as it is in a set.
+type raw struct {
+	key  netip.Addr
+	left time.Duration
+	end  bool // of an interval: the first address that is not in it
+}
+
+// decoder reads the elements of one set.
+type decoder struct {
+	octets int // of a key
+	raws   []raw
+	srcs   []element
+}
+
+// elements reads one message, from its nfgenmsg on, and adds to raws.
+func (d *decoder) elements(b []byte) error {
+	if len(b) < nfHeader {
+		return errMalformed
+	}
+	return attributes(b[nfHeader:], func(kind uint16, list []byte) error {
+		if kind != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+			return nil
+		}
+		return attributes(list, func(kind uint16, elem []byte) error {
+			if kind != unix.NFTA_LIST_ELEM {
+				return nil
+			}
+			return d.element(elem)
+		})
+	})
+}
+
+func (d *decoder) element(b []byte) error {
+	var r raw
+	err := attributes(b, func(kind uint16, v []byte) error {
+		switch kind {
+		case unix.NFTA_SET_ELEM_KEY:
+			return attributes(v, func(kind uint16, v []byte) error {
+				if kind == unix.NFTA_DATA_VALUE && len(v) == d.octets {
+					r.key, _ = netip.AddrFromSlice(v)
+				}
+				return nil
+			})
+		case unix.NFTA_SET_ELEM_EXPIRATION:
+			if len(v) == 8 {
+				// A year is more than we ever set; another program may
+				// have set what does not fit into a Duration.
+				ms := min(binary.BigEndian.Uint64(v), uint64(fixedDurationMax/time.Millisecond))
+				r.left = time.Duration(ms) * time.Millisecond
+			}
+		case unix.NFTA_SET_ELEM_FLAGS:
+			r.end = len(v) == 4 && binary.BigEndian.Uint32(v)&unix.NFT_SET_ELEM_INTERVAL_END != 0
+		}
+		return nil
+	})
+	if err == nil && r.key.IsValid() && len(d.raws) < rawsMax {
+		d.raws = append(d.raws, r)
+	}
+	return err
+}
+
+// sources gives the addresses read since the last call, of a set without
+// intervals. They are valid until the next.
+func (d *decoder) sources() []element {
+	d.srcs = d.srcs[:0]
+	for _, r := range d.raws {
+		if r.left > 0 {
+			d.srcs = append(d.srcs, element{r.key, r.left})
+		}
+	}
+	d.raws = d.raws[:0]
+	return d.srcs
+}
+
+// networks gives the intervals of a set that are networks. An interval is a
+// beginning and, as an element of its own, the first address past it, unless
+// it goes to the end of all addresses. Kernels give them in either order.
+func (d *decoder) networks() []network {
+	slices.SortFunc(d.raws, func(a, b raw) int {
+		if c := a.key.Compare(b.key); c != 0 || a.end == b.end {
+			return c
+		}
+		if a.end {
+			return -1
+		}
+		return 1
+	})
+	var all []network
+	for i, r := range d.raws {
+		if r.end {
+			continue
+		}
+		var next netip.Addr // none: to the end
+		if i+1 < len(d.raws) {
+			next = d.raws[i+1].key
+		}
+		// Of the networks that begin here one may end right before next.
+		for bits := r.key.BitLen(); bits >= 0; bits-- {
+			p := netip.PrefixFrom(r.key, bits)
+			if p.Masked() != p {
+				break
+			}
+			if last(p).Next() == next {
+				all = append(all, network{p, r.left})
+				break
+			}
+		}
+	}
+	return all
+}

@@ -1,0 +1,414 @@
+package ban
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/breakwater-mail/breakwater/internal/base/sys"
+)
+
+const (
+	// netlinkWait bounds the wait for one answer of the kernel, which may
+	// be busy with another program's transaction of a million elements.
+	netlinkWait = 10 * time.Second
+	// sendOctetsMax is the socket's buffer: a transaction is one message to
+	// it, and the largest, of all networks, has some 1.5 MB.
+	sendOctetsMax = 4 << 20
+	// slackParts: the kernel's set has room for a part more than the list,
+	// since an element is put in to be sure that it can be taken out.
+	slackParts = 64
+)
+
+// Names in the table.
+const (
+	chainHook = "prerouting"
+	chainDrop = "banned"
+	setPorts  = "ports"
+	setV4     = "v4"
+	setV6     = "v6"
+	setNet4   = "net4"
+	setNet6   = "net6"
+)
+
+// nft is the kernel's packet filter. Its methods are called from Run and New
+// alone.
+type nft struct {
+	o      Options
+	clock  sys.Clock
+	thread *thread
+	table  *nftables.Table
+	hook   *nftables.Chain
+	drop   *nftables.Chain
+	sets   []*nftables.Set
+	rules  []uint64 // handles, as build found them
+	still  bool     // the kernel cannot prolong by packets
+}
+
+func newKernel(o Options) (kernel, error) {
+	k := &nft{o: o, clock: o.Clock, thread: startThread()}
+	k.table = &nftables.Table{Name: o.Table, Family: nftables.TableFamilyINet}
+	accept := nftables.ChainPolicyAccept
+	k.hook = &nftables.Chain{
+		Table: k.table, Name: chainHook, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw, Policy: &accept,
+	}
+	k.drop = &nftables.Chain{Table: k.table, Name: chainDrop}
+	size := uint32(o.Max + o.Max/slackParts + batchMax)
+	sources := func(id uint32, name string, key nftables.SetDatatype) *nftables.Set {
+		return &nftables.Set{Table: k.table, ID: id, Name: name, KeyType: key, KeyByteOrder: binaryutil.BigEndian,
+			Dynamic: true, HasTimeout: true, Timeout: o.Timeout, Size: size}
+	}
+	nets := func(id uint32, name string, key nftables.SetDatatype) *nftables.Set {
+		return &nftables.Set{Table: k.table, ID: id, Name: name, KeyType: key, KeyByteOrder: binaryutil.BigEndian,
+			Interval: true, HasTimeout: true}
+	}
+	k.sets = []*nftables.Set{
+		sources(1, setV4, nftables.TypeIPAddr), sources(2, setV6, nftables.TypeIP6Addr),
+		nets(3, setNet4, nftables.TypeIPAddr), nets(4, setNet6, nftables.TypeIP6Addr),
+		{Table: k.table, ID: 5, Name: setPorts, KeyType: nftables.TypeInetService, KeyByteOrder: binaryutil.BigEndian},
+	}
+	return k, nil
+}
+
+// bounded gives a socket of netlink its buffer and its end of patience.
+type bounded interface {
+	SetDeadline(time.Time) error
+	SetWriteBuffer(int) error
+}
+
+// limited makes the option of a socket's limits, out of the library's function
+// for options: that spares us to name the type of its sockets, which is from a
+// module that we do not use otherwise.
+func limited[C bounded, F ~func(C) error](option func(...F) nftables.ConnOption, end time.Time) nftables.ConnOption {
+	return option(F(func(c C) error {
+		_ = c.SetWriteBuffer(sendOctetsMax) // a smaller one will do for most
+		return c.SetDeadline(end)
+	}))
+}
+
+// conn gives a connection for what comes next: a socket each time, so that
+// nothing that an error left unread can be taken for a later answer.
+func (k *nft) conn() (*nftables.Conn, error) {
+	return nftables.New(limited(nftables.WithSockOptions, k.clock.Now().Add(netlinkWait)))
+}
+
+func (k *nft) build(ctx context.Context) (lost bool, err error) {
+	err = k.thread.do(ctx, func() error {
+		lost, err = k.buildTable(false)
+		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
+			lost, err = k.buildTable(true)
+			k.still = err == nil
+		}
+		return err
+	})
+	return lost, err
+}
+
+// buildTable makes the table as it must be, in one transaction, and keeps what
+// the sets hold if they are like ours.
+func (k *nft) buildTable(still bool) (lost bool, err error) {
+	c, err := k.conn()
+	if err != nil {
+		return false, err
+	}
+	have, err := c.GetSets(k.table)
+	kept := err == nil && k.alike(have)
+	c.AddTable(k.table)
+	if !kept { // a table is deleted that is there for sure, for what else it may hold
+		c.DelTable(k.table)
+		c.AddTable(k.table)
+	}
+	for _, s := range k.sets {
+		if err := c.AddSet(s, nil); err != nil {
+			return false, err
+		}
+	}
+	ports := k.sets[4]
+	c.FlushSet(ports)
+	if err := c.SetAddElements(ports, portElements(k.o.Ports)); err != nil {
+		return false, err
+	}
+	c.AddChain(k.hook)
+	c.AddChain(k.drop)
+	c.FlushChain(k.hook)
+	c.FlushChain(k.drop)
+	c.AddRule(&nftables.Rule{Table: k.table, Chain: k.hook, Exprs: k.jump()})
+	for _, s := range k.sets[:4] {
+		c.AddRule(&nftables.Rule{Table: k.table, Chain: k.drop, Exprs: k.dropping(s, !still && s.Dynamic)})
+	}
+	if err := c.Flush(); err != nil {
+		return false, err
+	}
+	k.rules, _, err = k.readRules()
+	return !kept, err
+}
+
+// alike tells whether the sets of a table that is there can be used.
+func (k *nft) alike(have []*nftables.Set) bool {
+	for _, want := range k.sets {
+		i := slices.IndexFunc(have, func(s *nftables.Set) bool { return s.Name == want.Name })
+		if i < 0 {
+			return false
+		}
+		s := have[i]
+		if s.KeyType.Bytes != want.KeyType.Bytes || s.Dynamic != want.Dynamic || s.Interval != want.Interval ||
+			s.HasTimeout != want.HasTimeout || s.Timeout != want.Timeout || s.Size != want.Size || s.IsMap {
+			return false
+		}
+	}
+	return len(have) == len(k.sets)
+}
+
+func portElements(ports []uint16) []nftables.SetElement {
+	all := make([]nftables.SetElement, 0, len(ports))
+	for _, p := range slices.Compact(slices.Sorted(slices.Values(ports))) {
+		all = append(all, nftables.SetElement{Key: binary.BigEndian.AppendUint16(nil, p)})
+	}
+	return all
+}
+
+// jump is the one rule that every packet meets: TCP to our ports goes on to
+// the chain that drops. What is not the first fragment of a datagram has no
+// port and passes.
+func (k *nft) jump() []expr.Any {
+	exprs := []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+	}
+	if len(k.o.Ports) > 0 {
+		exprs = append(exprs,
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
+			&expr.Lookup{SourceRegister: 1, SetName: setPorts, SetID: k.sets[4].ID})
+	}
+	return append(exprs, &expr.Verdict{Kind: expr.VerdictJump, Chain: chainDrop})
+}
+
+// dropping is the rule of one set: if the source is in it, its time starts
+// afresh, the packet is counted, and dropped.
+func (k *nft) dropping(s *nftables.Set, update bool) []expr.Any {
+	proto, offset := byte(unix.NFPROTO_IPV4), uint32(12) // RFC 791 §3.1
+	if s.KeyType.Bytes == 16 {
+		proto, offset = unix.NFPROTO_IPV6, 8 // RFC 8200 §3
+	}
+	source := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: s.KeyType.Bytes}
+	exprs := []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
+		source,
+		&expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID},
+	}
+	if update {
+		exprs = append(exprs, source,
+			&expr.Dynset{SrcRegKey: 1, SetName: s.Name, SetID: s.ID, Operation: uint32(unix.NFT_DYNSET_OP_UPDATE)})
+	}
+	return append(exprs, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})
+}
+
+// readRules gives the handles of our rules and how many packets they dropped.
+func (k *nft) readRules() (handles []uint64, packets uint64, err error) {
+	c, err := k.conn()
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, chain := range []*nftables.Chain{k.hook, k.drop} {
+		rules, err := c.GetRules(k.table, chain)
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, r := range rules {
+			handles = append(handles, r.Handle)
+			for _, e := range r.Exprs {
+				if n, ok := e.(*expr.Counter); ok {
+					packets += n.Packets
+				}
+			}
+		}
+	}
+	return handles, packets, nil
+}
+
+// check tells whether the rules are those that build made, and so the sets,
+// which cannot be deleted while rules name them. What cannot be read is not.
+func (k *nft) check(ctx context.Context) (intact bool, dropped uint64) {
+	var handles []uint64
+	err := k.thread.do(ctx, func() (err error) {
+		handles, dropped, err = k.readRules()
+		return err
+	})
+	if err != nil {
+		return false, 0
+	}
+	return slices.Equal(handles, k.rules), dropped
+}
+
+func (k *nft) apply(ctx context.Context, b batch) error {
+	return k.thread.do(ctx, func() error {
+		c, err := k.conn()
+		if err != nil {
+			return err
+		}
+		for i, s := range k.sets[:2] {
+			if err := k.applySources(c, s, i == 0, b); err != nil {
+				return err
+			}
+		}
+		if b.setNets {
+			for i, s := range k.sets[2:4] {
+				if err := k.applyNetworks(c, s, i == 0, b.nets); err != nil {
+					return err
+				}
+			}
+		}
+		return c.Flush()
+	})
+}
+
+// applySources changes a set of addresses. One that is to go, or whose time is
+// to start afresh, is put in first, so that it can be taken out whether or not
+// it timed out meanwhile; and is then put in again, since kernels before 6.12
+// do not change the time of what is there.
+func (k *nft) applySources(c *nftables.Conn, s *nftables.Set, v4 bool, b batch) error {
+	var in, out, again []nftables.SetElement
+	for _, e := range b.add {
+		if e.addr.Is4() == v4 {
+			in = append(in, k.element(e))
+		}
+	}
+	for _, e := range b.again {
+		if e.addr.Is4() == v4 {
+			in, out, again = append(in, k.element(e)), append(out, key(e.addr)), append(again, k.element(e))
+		}
+	}
+	for _, a := range b.del {
+		if a.Is4() == v4 {
+			in, out = append(in, key(a)), append(out, key(a))
+		}
+	}
+	return errors.Join(addAll(c, s, in), deleteAll(c, s, out), addAll(c, s, again))
+}
+
+// applyNetworks replaces what a set of networks holds.
+func (k *nft) applyNetworks(c *nftables.Conn, s *nftables.Set, v4 bool, nets []network) error {
+	c.FlushSet(s)
+	var all []nftables.SetElement
+	for _, n := range nets {
+		if n.prefix.Addr().Is4() != v4 {
+			continue
+		}
+		all = append(all, nftables.SetElement{Key: n.prefix.Addr().AsSlice(), Timeout: n.left})
+		if end := last(n.prefix).Next(); end.IsValid() {
+			all = append(all, nftables.SetElement{Key: end.AsSlice(), IntervalEnd: true})
+		}
+	}
+	return addAll(c, s, all)
+}
+
+// last gives the last address of a network.
+func last(p netip.Prefix) netip.Addr {
+	a := p.Addr()
+	for b := p.Bits(); b < a.BitLen(); b++ {
+		a = withBit(a, b)
+	}
+	return a
+}
+
+func key(a netip.Addr) nftables.SetElement { return nftables.SetElement{Key: a.AsSlice()} }
+
+// element gives an address its time; the set's own when it is that, nearly.
+func (k *nft) element(e element) nftables.SetElement {
+	s := key(e.addr)
+	if k.o.Timeout-e.left > time.Second {
+		s.Timeout = max(e.left, time.Millisecond)
+	}
+	return s
+}
+
+// addAll and deleteAll put elements into messages of batchMax each: the length
+// of a list of elements has 16 bits.
+func addAll(c *nftables.Conn, s *nftables.Set, all []nftables.SetElement) error {
+	for part := range slices.Chunk(all, batchMax) {
+		if err := c.SetAddElements(s, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func deleteAll(c *nftables.Conn, s *nftables.Set, all []nftables.SetElement) error {
+	for part := range slices.Chunk(all, batchMax) {
+		if err := c.SetDeleteElements(s, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (k *nft) dump(ctx context.Context, sources func([]element), nets func([]network)) error {
+	return k.thread.do(ctx, func() error {
+		for _, s := range k.sets[:4] {
+			d := decoder{octets: int(s.KeyType.Bytes)}
+			err := dumpSet(k.o.Table, s.Name, func(message []byte) error {
+				if err := d.elements(message); err != nil {
+					return fmt.Errorf("read the set %s: %w", s.Name, err)
+				}
+				if !s.Interval {
+					sources(d.sources())
+				}
+				return nil
+			})
+			if err == nil && s.Interval {
+				nets(d.networks())
+			}
+			if errors.Is(err, unix.ENOENT) {
+				continue // there is none yet
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (k *nft) remove(ctx context.Context) error {
+	return k.thread.do(ctx, func() error {
+		c, err := k.conn()
+		if err != nil {
+			return err
+		}
+		c.AddTable(k.table)
+		c.DelTable(k.table)
+		return c.Flush()
+	})
+}
+
+func (k *nft) close() { k.thread.stop() }
+
+// note says what this kernel cannot do.
+func (k *nft) note() string {
+	if k.still {
+		return "this kernel does not prolong a ban by packets: each ends after its time"
+	}
+	return ""
+}
+
+// explain says in words why the kernel cannot be had.
+func explain(err error) string {
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return "CAP_NET_ADMIN is missing"
+	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EAFNOSUPPORT):
+		return "this kernel has no nftables"
+	}
+	return err.Error()
+}

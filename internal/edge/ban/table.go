@@ -1,0 +1,153 @@
+package ban
+
+import (
+	"net/netip"
+	"time"
+	"unique"
+)
+
+// table holds addresses that each have an end, up to a bound, and finds the
+// one that ends first. Nothing in it but the reason is a pointer, so that a
+// million entries cost the garbage collector little.
+type table struct {
+	max   int
+	index map[[16]byte]uint32 // address to slot
+	slots []slot
+	free  []uint32
+	heap  []uint32 // slots, the one that ends first at 0
+}
+
+type slot struct {
+	key    [16]byte
+	since  int64 // nanoseconds of Unix time
+	until  int64
+	why    unique.Handle[string]
+	count  uint32
+	pos    uint32 // in heap
+	epoch  uint32 // the last reading of the kernel's sets that had it
+	kernel bool   // as far as we know it is in the kernel's set
+}
+
+func newTable(limit int) table { return table{max: limit, index: map[[16]byte]uint32{}} }
+
+func (t *table) len() int { return len(t.heap) }
+
+// get gives the slot of an address, nil if there is none. It is valid until
+// the next put or drop.
+func (t *table) get(a netip.Addr) *slot {
+	i, ok := t.index[a.As16()]
+	if !ok {
+		return nil
+	}
+	return &t.slots[i]
+}
+
+// put gives the slot of an address, a new one if it has none. When the table
+// is full the entry that ends first makes room and is given as evicted.
+func (t *table) put(a netip.Addr, until time.Time) (s *slot, fresh bool, evicted netip.Addr) {
+	if s = t.get(a); s != nil {
+		return s, false, netip.Addr{}
+	}
+	if t.len() >= t.max {
+		evicted = t.slots[t.heap[0]].addr()
+		t.drop(evicted)
+	}
+	var i uint32
+	if n := len(t.free); n > 0 {
+		i, t.free = t.free[n-1], t.free[:n-1]
+	} else {
+		i = uint32(len(t.slots))
+		t.slots = append(t.slots, slot{})
+	}
+	s = &t.slots[i]
+	*s = slot{key: a.As16(), until: until.UnixNano(), pos: uint32(len(t.heap))}
+	t.index[s.key] = i
+	t.heap = append(t.heap, i)
+	t.fix(s.pos)
+	return s, true, evicted
+}
+
+func (t *table) drop(a netip.Addr) bool {
+	i, ok := t.index[a.As16()]
+	if !ok {
+		return false
+	}
+	pos, last := t.slots[i].pos, uint32(len(t.heap)-1)
+	t.swap(pos, last)
+	t.heap = t.heap[:last]
+	if pos < last {
+		t.fix(pos)
+	}
+	delete(t.index, t.slots[i].key)
+	t.slots[i] = slot{}
+	t.free = append(t.free, i)
+	return true
+}
+
+// end sets the end of an entry.
+func (t *table) end(s *slot, until time.Time) {
+	s.until = until.UnixNano()
+	t.fix(s.pos)
+}
+
+// first gives the entry that ends first.
+func (t *table) first() *slot {
+	if len(t.heap) == 0 {
+		return nil
+	}
+	return &t.slots[t.heap[0]]
+}
+
+// all calls f for each entry; f may change no ends and drop nothing.
+func (t *table) all(f func(*slot)) {
+	for _, i := range t.heap {
+		f(&t.slots[i])
+	}
+}
+
+func (t *table) less(a, b uint32) bool {
+	return t.slots[t.heap[a]].until < t.slots[t.heap[b]].until
+}
+
+func (t *table) swap(a, b uint32) {
+	t.heap[a], t.heap[b] = t.heap[b], t.heap[a]
+	t.slots[t.heap[a]].pos = a
+	t.slots[t.heap[b]].pos = b
+}
+
+// fix moves the entry at p to where its end belongs.
+func (t *table) fix(p uint32) {
+	for p > 0 && t.less(p, (p-1)/2) {
+		t.swap(p, (p-1)/2)
+		p = (p - 1) / 2
+	}
+	n := uint32(len(t.heap))
+	for {
+		c := 2*p + 1
+		if c >= n {
+			return
+		}
+		if c+1 < n && t.less(c+1, c) {
+			c++
+		}
+		if !t.less(c, p) {
+			return
+		}
+		t.swap(p, c)
+		p = c
+	}
+}
+
+func (s *slot) addr() netip.Addr { return netip.AddrFrom16(s.key).Unmap() }
+
+// ended tells whether the entry's time is over.
+func (s *slot) ended(now time.Time) bool { return s.until <= now.UnixNano() }
+
+func (s *slot) entry() Entry {
+	a := s.addr()
+	return Entry{
+		Prefix: netip.PrefixFrom(a, a.BitLen()),
+		Since:  time.Unix(0, s.since).UTC(), Until: time.Unix(0, s.until).UTC(),
+		Why: s.why.Value(), Count: int(s.count), Kernel: s.kernel,
+	}
+}
