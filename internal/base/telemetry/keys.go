@@ -31,4 +31,6 @@ const (
 	Account  = "account"   // account id
 	Domain   = "domain"    // domain name
 	Msg      = "msg"       // message id inside the store
+	Score    = "score"     // sum of weights that a verdict rests on
+	Faults   = "faults"    // what a client did that none should
 )
