@@ -31,6 +31,23 @@ func (w where) ask(c console, q admin.Request) (admin.Answer, error) {
 	return a, nil
 }
 
+// askHost has a request done by the running host, which alone can: what it is
+// about is in the host's memory.
+func (w where) askHost(c console, q admin.Request) (admin.Answer, error) {
+	cfg, err := w.load()
+	if err != nil {
+		return admin.Answer{}, err
+	}
+	a, err := admin.Client{Dir: cfg.Dir}.Do(c.ctx, q)
+	switch {
+	case errors.Is(err, admin.ErrNotRunning):
+		return a, fmt.Errorf("%w (%s): %w", err, cfg.Dir, admin.ErrNoEdge)
+	case err == nil && a.Error != "":
+		err = errors.New(a.Error)
+	}
+	return a, err
+}
+
 func askStore(ctx context.Context, cfg host.Config, q admin.Request) (admin.Answer, error) {
 	s, err := host.OpenStore(ctx, cfg, host.StoreOptions{})
 	if err != nil {

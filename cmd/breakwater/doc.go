@@ -8,10 +8,13 @@
 //
 // Commands that change domains, accounts and aliases ask the running host over
 // its admin socket, and open the store themselves when no host is running
-// (ask.go). A host is found by --dir or --config (where.go).
+// (ask.go). Commands about the edge (top, explain, ban, greylist, shadow) ask the
+// running host and nothing else. A host is found by --dir or --config (where.go).
 //
 // Exit status: 0 done, 1 failed with a reason on standard error, 2 wrong
 // usage. Tables are columns for people, and JSON with --json.
+//
+// What strangers said is made printable before it reaches a terminal.
 //
 // Passwords are read from standard input or a file, never from an argument,
 // where every user of the machine could see them; demo alone takes one.

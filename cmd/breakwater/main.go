@@ -21,6 +21,11 @@ type commands struct {
 	Domain       domainCmd       `cmd:"" help:"Add, remove and list domains."`
 	Account      accountCmd      `cmd:"" help:"Add, remove and list accounts; passwords and limits."`
 	Alias        aliasCmd        `cmd:"" help:"Add, remove and list aliases and catch-alls."`
+	Top          topCmd          `cmd:"" help:"Show live who is at port 25, what becomes of them, and what costs most."`
+	Explain      explainCmd      `cmd:"" help:"Say what each check thinks of a delivery, or thought of a session, and what decided."`
+	Ban          banCmd          `cmd:"" help:"List, add, remove and explain bans of addresses."`
+	Greylist     greylistCmd     `cmd:"" help:"Report what greylisting has delayed."`
+	Shadow       shadowCmd       `cmd:"" help:"Report what checks in shadow would have refused."`
 	Verify       verifyCmd       `cmd:"" help:"Check every checksum and the index against the journal; name what is damaged."`
 	RebuildIndex rebuildIndexCmd `cmd:"" name:"rebuild-index" help:"Make the index anew from the journal."`
 	Diagnose     diagnoseCmd     `cmd:"" help:"Run one function on given input; the answer is JSON."`
