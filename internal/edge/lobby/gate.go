@@ -53,15 +53,16 @@ type Stats struct {
 	Guests    int            `json:"guests"`
 	Strangers int            `json:"strangers"` // the bound of Guests
 	States    map[string]int `json:"states"`
-	Listed    int            `json:"listed"`
+	Ranks     map[string]int `json:"ranks"`
 	Price     int64          `json:"price_bytes"`
 	Budget    int64          `json:"budget_bytes"`
 	Sessions  int            `json:"sessions"`   // handed over and not ended
 	TLS       int            `json:"tls_guests"` // of these, for STARTTLS
 	Level     string         `json:"level"`
 	Arrived   uint64         `json:"arrived"`
-	Admitted  uint64         `json:"admitted"` // without waiting
-	Turned    uint64         `json:"turned_away"`
+	Admitted  uint64         `json:"admitted"`    // without waiting
+	Barred    uint64         `json:"barred"`      // refused by the Gate at once
+	Turned    uint64         `json:"turned_away"` // for want of room
 	Passed    uint64         `json:"passed"`
 	Refused   uint64         `json:"refused"`
 	Deferred  uint64         `json:"deferred"`
@@ -80,7 +81,9 @@ type GuestInfo struct {
 	Helo      string        `json:"helo,omitempty"`
 	From      string        `json:"from,omitempty"`
 	To        string        `json:"to,omitempty"`
+	Rank      string        `json:"rank"`
 	Listed    bool          `json:"listed,omitempty"`
+	Faults    string        `json:"faults,omitempty"`
 	Octets    int64         `json:"octets"`
 	CPU       time.Duration `json:"cpu"`
 	Questions int           `json:"questions,omitempty"`
