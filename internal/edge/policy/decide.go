@@ -72,7 +72,7 @@ func (p *Policy) judge(g *Guest, peek bool) *trial {
 	if t.now.IsZero() {
 		t.now = p.clock()
 	}
-	t.v.Evidence = make([]Evidence, 0, 16)
+	t.v.Evidence = make([]Evidence, 0, 20)
 	for _, check := range [...]func(*trial){
 		(*trial).allow, (*trial).deny, (*trial).acquainted, (*trial).behaviour, (*trial).helo, (*trial).harvest,
 		(*trial).lists, (*trial).score, (*trial).rate, (*trial).greylist,

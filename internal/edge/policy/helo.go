@@ -111,7 +111,7 @@ func houseName(name string) bool {
 // label, which numbers the hosts of a pool, unless only two are left.
 func heloDomain(helo string) string {
 	name := plainName(helo)
-	if strings.HasPrefix(name, "[") || strings.Count(name, ".") < 2 {
+	if houseName(name) || strings.HasPrefix(name, "[") || strings.Count(name, ".") < 2 {
 		return name
 	}
 	_, rest, _ := strings.Cut(name, ".")

@@ -18,10 +18,10 @@ type Metrics struct {
 	historyLost   prometheus.Counter
 	historyErrors prometheus.Counter
 
-	why     map[string]prometheus.Counter // of arrivals; read only
-	checks  map[string]prometheus.Counter // of found; read only
-	decided map[string]prometheus.Counter // of verdicts, by kind and check; read only
-	ended   map[string]prometheus.Counter // of ends; read only
+	why     map[string]prometheus.Counter            // of arrivals; read only
+	checks  map[string]prometheus.Counter            // of found; read only
+	decided [Defer + 1]map[string]prometheus.Counter // of verdicts, by kind, then check; read only
+	ended   map[string]prometheus.Counter            // of ends; read only
 }
 
 // NewMetrics makes the metrics and registers them, unless reg is nil.
@@ -48,15 +48,18 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		historyLost:   one("history_lost_total", "Records that found no room in the buffer."),
 		historyErrors: one("history_errors_total", "Writes of the history that failed."),
 		why:           make(map[string]prometheus.Counter), checks: make(map[string]prometheus.Counter),
-		decided: make(map[string]prometheus.Counter), ended: make(map[string]prometheus.Counter),
+		ended: make(map[string]prometheus.Counter),
 	}
 	for _, w := range []string{whyAllowed, whyBanned, whyKnown, whyTrusted, whyRate, whyCap, whyStranger} {
 		m.why[w] = m.arrivals.WithLabelValues(w)
 	}
 	for _, c := range Checks() {
 		m.checks[c] = m.found.WithLabelValues(c)
-		for _, k := range []Kind{Pass, Refuse, Defer} {
-			m.decided[k.String()+" "+c] = m.verdicts.WithLabelValues(k.String(), c)
+	}
+	for k := range m.decided {
+		m.decided[k] = make(map[string]prometheus.Counter)
+		for _, c := range Checks() {
+			m.decided[k][c] = m.verdicts.WithLabelValues(Kind(k).String(), c)
 		}
 	}
 	for _, e := range []string{EndedQuit, EndedLeft, EndedReset, EndedTimeout, EndedEvicted, EndedClosed, EndedStopped} {
@@ -78,9 +81,7 @@ func (m *Metrics) left(how string) {
 }
 
 func (m *Metrics) judged(v *Verdict) {
-	if c := m.decided[v.Kind.String()+" "+label(v.By)]; c != nil {
-		c.Inc()
-	}
+	m.decided[v.Kind][label(v.By)].Inc()
 	for i := range v.Evidence {
 		if e := &v.Evidence[i]; e.Weight != 0 {
 			m.checks[label(e.Check)].Inc()

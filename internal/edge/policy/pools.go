@@ -209,8 +209,8 @@ func (p *pools) ask(s Sender, to message.Address, at time.Time) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.domains) >= poolsMax+p.limit && p.domains[s.Domain] == nil {
-		p.forgetPools()
+	if len(p.domains) >= poolsMax+p.limit && p.domains[s.Domain] == nil && !p.forgetPools() {
+		return
 	}
 	d := p.get(s.Domain)
 	if p.enqueue(s.Domain, d) && len(d.deferred) < defersMax {
@@ -218,11 +218,15 @@ func (p *pools) ask(s Sender, to message.Address, at time.Time) {
 	}
 }
 
-// forgetPools makes room: half of those that nobody trusts and nobody waits
-// for, the longest unused among them. mu is held.
-func (p *pools) forgetPools() {
+// forgetPools makes room: of those that nobody trusts and nobody waits for, the
+// ones not used in the newer half of their time. It reports whether there were
+// any. mu is held.
+func (p *pools) forgetPools() bool {
 	var oldest, newest time.Time
 	for _, d := range p.domains {
+		if d.kept() {
+			continue
+		}
 		if oldest.IsZero() || d.used.Before(oldest) {
 			oldest = d.used
 		}
@@ -230,13 +234,16 @@ func (p *pools) forgetPools() {
 			newest = d.used
 		}
 	}
-	half := oldest.Add(newest.Sub(oldest) / 2)
+	half, before := oldest.Add(newest.Sub(oldest)/2), len(p.domains)
 	for name, d := range p.domains {
-		if !d.trusted && !d.learned && !d.waiting && !d.used.After(half) {
+		if !d.kept() && !d.used.After(half) {
 			delete(p.domains, name)
 		}
 	}
+	return len(p.domains) < before
 }
+
+func (d *pool) kept() bool { return d.trusted || d.learned || d.waiting }
 
 // run asks for the domains in the queue, and again for trusted ones.
 func (p *pools) run(ctx context.Context, found func(defers)) {

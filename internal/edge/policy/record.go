@@ -54,7 +54,7 @@ const (
 	recordTextMax = 512
 	// recordMax is the longest line of the history that is read, in octets: 60
 	// pieces of evidence with escapes would not fill it.
-	recordMax = 64 << 10
+	recordMax = 128 << 10
 )
 
 // ErrRecord is wrapped by DecodeRecord for what is no record.
