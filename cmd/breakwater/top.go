@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/ops/admin"
 )
 
@@ -73,13 +74,11 @@ func (t *topCmd) Run(c console) error {
 
 // live shows what changes until the user has enough, which is no error.
 func (t *topCmd) live(c console, screen bool, fd int, before admin.Top) error {
-	tick := time.NewTicker(t.Every)
-	defer tick.Stop()
 	for {
 		select {
 		case <-c.ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-sys.RealClock().After(t.Every):
 		}
 		now, err := t.ask(c, screen, fd)
 		if c.ctx.Err() != nil {
