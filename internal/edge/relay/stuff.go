@@ -5,7 +5,8 @@ import "bytes"
 // stuffer doubles the dots that begin lines (RFC 5321 §4.5.2) and ends the
 // body. The zero value is before the first line.
 type stuffer struct {
-	last byte // what was sent last; 0 before the first octet
+	last  byte // what was sent last
+	begun bool // something was
 }
 
 // append appends octets of a body to dst. It returns false for a bare CR or
@@ -16,7 +17,7 @@ func (s *stuffer) append(dst, p []byte) ([]byte, bool) {
 		if s.last == '\r' && p[0] != '\n' {
 			return dst, false
 		}
-		if (s.last == '\n' || s.last == 0) && p[0] == '.' {
+		if (s.last == '\n' || !s.begun) && p[0] == '.' {
 			dst = append(dst, '.')
 		}
 		line := p
@@ -30,7 +31,7 @@ func (s *stuffer) append(dst, p []byte) ([]byte, bool) {
 			return dst, false
 		}
 		dst = append(dst, line...)
-		s.last = line[len(line)-1]
+		s.last, s.begun = line[len(line)-1], true
 		p = p[len(line):]
 	}
 	return dst, true
@@ -39,11 +40,10 @@ func (s *stuffer) append(dst, p []byte) ([]byte, bool) {
 // end appends the final dot, on a line of its own; false where the body ends
 // in a bare CR.
 func (s *stuffer) end(dst []byte) ([]byte, bool) {
-	switch s.last {
-	case '\r':
+	switch {
+	case s.last == '\r':
 		return dst, false
-	case '\n', 0:
-	default:
+	case s.begun && s.last != '\n':
 		dst = append(dst, '\r', '\n')
 	}
 	return append(dst, '.', '\r', '\n'), true
