@@ -155,7 +155,7 @@ func (c *Client) Close() error {
 // Ask asks and returns at once. done is called exactly once, on another
 // goroutine, which it must not hold up.
 func (c *Client) Ask(q Question, done func(Answer)) {
-	name, ok := normal(q.Name)
+	name, ok := Normal(q.Name)
 	if !ok {
 		go done(Answer{Question: q, Err: ErrName})
 		return

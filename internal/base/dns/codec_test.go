@@ -160,8 +160,8 @@ func TestNormal(t *testing.T) {
 		{strings.Repeat(label+".", 3) + label[:61], strings.Repeat(label+".", 3) + label[:61]}, {strings.Repeat(label+".", 3) + label[:62], ""},
 	}
 	for _, c := range cases {
-		if got, ok := normal(c.in); got != c.want || ok != (c.want != "") {
-			t.Errorf("normal(%q): got %q %t, want %q", c.in, got, ok, c.want)
+		if got, ok := Normal(c.in); got != c.want || ok != (c.want != "") {
+			t.Errorf("Normal(%q): got %q %t, want %q", c.in, got, ok, c.want)
 		}
 	}
 }
@@ -265,12 +265,12 @@ func FuzzParseResolvConf(f *testing.F) {
 func FuzzNormal(f *testing.F) {
 	f.Add("Example.org.")
 	f.Fuzz(func(t *testing.T, name string) {
-		n, ok := normal(name)
+		n, ok := Normal(name)
 		if !ok {
 			return
 		}
-		if again, ok := normal(n); !ok || again != n {
-			t.Fatalf("normal(%q): got %q %t, want it unchanged", n, again, ok)
+		if again, ok := Normal(n); !ok || again != n {
+			t.Fatalf("Normal(%q): got %q %t, want it unchanged", n, again, ok)
 		}
 		p, end := appendQuery(nil, Question{Name: n, Type: A}, true)
 		var m mdns.Msg

@@ -48,9 +48,9 @@ func AppendReverse(dst []byte, a netip.Addr) []byte {
 	return dst
 }
 
-// normal gives a name in lower case and without a dot at the end, if it can
-// be asked for.
-func normal(name string) (string, bool) {
+// Normal gives a name as a [Question] has it, in lower case and without a dot
+// at the end; false if it cannot be asked for.
+func Normal(name string) (string, bool) {
 	name = strings.TrimSuffix(name, ".")
 	if name == "" || len(name) > nameOctetsMax {
 		return "", false
