@@ -47,10 +47,13 @@ func viewGuests(b *strings.Builder, t admin.Top) {
 	}
 	fmt.Fprintf(b, "%s   %s   %s   %s arrivals a second\n", printable(t.Hostname), stamp(t.At), level, rate(t.Arrivals))
 	g := t.Guests
-	fmt.Fprintf(b, "guests %s of %s, %s listed   memory %s of %s   sessions %s, %s by STARTTLS\n",
-		count(g.Now), count(g.Max), count(g.Listed), octets(g.Bytes), octets(g.BytesMax), count(g.Sessions), count(g.TLS))
+	fmt.Fprintf(b, "guests %s of %s   memory %s of %s   sessions %s, %s by STARTTLS\n",
+		count(g.Now), count(g.Max), octets(g.Bytes), octets(g.BytesMax), count(g.Sessions), count(g.TLS))
 	if s := tallies(g.States); s != "" {
-		fmt.Fprintf(b, "  %s\n", s)
+		fmt.Fprintf(b, "  by state: %s\n", s)
+	}
+	if s := tallies(g.Ranks); s != "" {
+		fmt.Fprintf(b, "  by rank:  %s\n", s)
 	}
 }
 
@@ -159,13 +162,9 @@ func viewLive(b *strings.Builder, t admin.Top) {
 	}
 	b.WriteByte('\n')
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "LIVE GUESTS\tADDRESS\tSTATE\tAGE\tOCTETS\tCPU\tDNS\tHELO\tFROM")
+	fmt.Fprintln(w, "LIVE GUESTS\tADDRESS\tSTATE\tRANK\tAGE\tOCTETS\tCPU\tDNS\tHELO\tFROM")
 	for _, g := range t.Live {
-		state := g.State
-		if g.Listed {
-			state += ", listed"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", g.ID, g.Addr, state, age(t.At.Sub(g.Arrived)),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", g.ID, g.Addr, g.State, g.Rank, age(t.At.Sub(g.Arrived)),
 			octets(g.Octets), spent(g.CPU), g.Questions, printable(g.Helo), printable(g.From))
 	}
 	flush(w)

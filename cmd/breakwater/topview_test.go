@@ -19,8 +19,8 @@ func snapshot() admin.Top {
 	return admin.Top{
 		At: at, Hostname: "mail.example.org", Level: "stormy", Since: at.Add(-252 * time.Second), Arrivals: 611.04,
 		Guests: admin.TopGuests{
-			Now: 17_981, Max: 20_000, States: map[string]int{"pregreet": 812, "refused": 17_012, "helo": 157, "mail": 0},
-			Listed: 17_200, Bytes: 4_100_000, BytesMax: 32 << 20, Sessions: 12, TLS: 2,
+			Now: 17_981, Max: 20_000, States: map[string]int{"wait": 812, "dialogue": 17_169, "scoring": 0},
+			Ranks: map[string]int{"refused": 17_012, "listed": 912, "unscored": 57}, Bytes: 4_100_000, BytesMax: 32 << 20, Sessions: 12, TLS: 2,
 		},
 		Minute:  admin.TopCounts{Arrived: 36_662, Turned: 120, Admitted: 60, Passed: 66, Refused: 35_000, Deferred: 3, Accepted: 64},
 		Total:   admin.TopCounts{Arrived: 1_036_662, Turned: 1120, Admitted: 560, Passed: 666, Refused: 935_000, Deferred: 33, Accepted: 640},
@@ -38,8 +38,8 @@ func snapshot() admin.Top {
 			{Network: "2001:db8:1:2::/64", Connections: 12, CPU: 12 * time.Second},
 		},
 		Live: []admin.TopGuest{
-			{ID: "k4qz7w2m5x3ra", Addr: "198.51.100.7", State: "refused", Arrived: at.Add(-95 * time.Second), Helo: "evil\x1b[2J.example", From: "a@example.com", Listed: true, Octets: 1234, CPU: 180 * time.Microsecond, Questions: 2},
-			{ID: "k4qz7w2m5x3rb", Addr: "2001:db8:1:2::3", State: "pregreet", Arrived: at},
+			{ID: "k4qz7w2m5x3ra", Addr: "198.51.100.7", State: "dialogue", Arrived: at.Add(-95 * time.Second), Helo: "evil\x1b[2J.example", From: "a@example.com", Rank: "refused", Octets: 1234, CPU: 180 * time.Microsecond, Questions: 2},
+			{ID: "k4qz7w2m5x3rb", Addr: "2001:db8:1:2::3", State: "wait", Rank: "unscored", Arrived: at},
 		},
 	}
 }

@@ -104,8 +104,8 @@ func (e edgeAdmin) Explain(ctx context.Context, q admin.Query) (admin.Report, er
 
 // guestText tells of a guest on which there is no verdict yet.
 func guestText(g lobby.GuestInfo, now time.Time) string {
-	return fmt.Sprintf("guest %s, client [%s], HELO %q, from <%s>\nis here since %s, in state %s; no verdict yet\n",
-		g.ID, g.Addr, g.Helo, g.From, now.Sub(g.Arrived).Round(time.Second), g.State)
+	return fmt.Sprintf("guest %s, client [%s], HELO %q, from <%s>\nis here since %s, in state %s, %s; no verdict yet\n",
+		g.ID, g.Addr, g.Helo, g.From, now.Sub(g.Arrived).Round(time.Second), g.State, g.Rank)
 }
 
 // Report implements admin.Edge.
@@ -184,14 +184,14 @@ func (e edgeAdmin) Top(n int) (admin.Top, error) {
 func (e edgeAdmin) topLobby(t *admin.Top, n int) {
 	s := e.lobby.Stats()
 	t.Guests = admin.TopGuests{
-		Now: s.Guests, Max: s.Strangers, States: s.States, Listed: s.Listed,
+		Now: s.Guests, Max: s.Strangers, States: s.States, Ranks: s.Ranks,
 		Bytes: s.Price, BytesMax: s.Budget, Sessions: s.Sessions, TLS: s.TLS,
 	}
 	t.Evicted, t.Early, t.Octets = int64(s.Evicted), int64(s.Early), int64(s.Octets)
 	for _, g := range e.lobby.Guests(n) {
 		t.Live = append(t.Live, admin.TopGuest{
 			ID: g.ID, Addr: g.Addr.String(), State: g.State, Arrived: g.Arrived.UTC(), Helo: g.Helo, From: g.From, To: g.To,
-			Listed: g.Listed, Octets: g.Octets, CPU: g.CPU, Questions: g.Questions, Bytes: g.Price,
+			Rank: g.Rank, Octets: g.Octets, CPU: g.CPU, Questions: g.Questions, Bytes: g.Price,
 		})
 	}
 }

@@ -122,7 +122,7 @@ type TopGuests struct {
 	Now      int            `json:"now"`
 	Max      int            `json:"max"`
 	States   map[string]int `json:"states"`
-	Listed   int            `json:"listed"`
+	Ranks    map[string]int `json:"ranks"` // how they are thought of
 	Bytes    int64          `json:"bytes"`
 	BytesMax int64          `json:"bytes_max"`
 	Sessions int            `json:"sessions"` // handed over and not ended
@@ -197,7 +197,7 @@ type TopGuest struct {
 	Helo      string        `json:"helo,omitempty"`
 	From      string        `json:"from,omitempty"`
 	To        string        `json:"to,omitempty"`
-	Listed    bool          `json:"listed,omitempty"`
+	Rank      string        `json:"rank"`
 	Octets    int64         `json:"octets"`
 	CPU       time.Duration `json:"cpu_ns"`
 	Questions int           `json:"dns_questions,omitempty"`
