@@ -156,7 +156,7 @@ func TestProbe_offers(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- r.Run(ctx) }()
 		time.Sleep(2*probeEveryDefault + time.Minute)
-		f.ehlo = "SIZE 5000\nXCLIENT ADDR"
+		f.change(func() { f.ehlo = "SIZE 5000\nXCLIENT ADDR" })
 		time.Sleep(probeEveryDefault)
 		cancel()
 		<-done

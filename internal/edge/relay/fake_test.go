@@ -65,10 +65,28 @@ func (f *fake) dial(context.Context, string, string) (net.Conn, error) {
 	return near, nil
 }
 
-func (f *fake) set(down bool) {
+// change changes a fake that is in use.
+func (f *fake) change(do func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.down = down
+	do()
+}
+
+// does is what it does at a step.
+func (f *fake) does(step, line string) (re string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.on != nil {
+		re = f.on(step, line)
+	}
+	return re
+}
+
+// kept counts the idle connections.
+func kept(r *Relay) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.idle)
 }
 
 // seen returns what was heard and taken since it was called last.
@@ -82,10 +100,7 @@ func (f *fake) seen() (heard string, taken []string) {
 
 // say answers a step; it reports whether the dialogue goes on.
 func (f *fake) say(c net.Conn, step, line, good string) bool {
-	re := ""
-	if f.on != nil {
-		re = f.on(step, line)
-	}
+	re := f.does(step, line)
 	switch re {
 	case "":
 		re = good
@@ -107,10 +122,7 @@ func (f *fake) say(c net.Conn, step, line, good string) bool {
 
 // good reports whether a body follows DATA.
 func (f *fake) good(verb, line string) bool {
-	re := ""
-	if f.on != nil {
-		re = f.on(verb, line)
-	}
+	re := f.does(verb, line)
 	return re == "" || strings.HasPrefix(re, "354")
 }
 
@@ -146,10 +158,10 @@ func (f *fake) serve(c net.Conn) {
 		good := "250 2.0.0 Ok"
 		switch verb {
 		case "EHLO":
-			good = "250-inner.example\r\n" + strings.ReplaceAll(f.ehlo, "\n", "\r\n250-") + "250 ENHANCEDSTATUSCODES"
-			if f.ehlo != "" {
-				good = "250-inner.example\r\n250-" + strings.ReplaceAll(f.ehlo, "\n", "\r\n250-") + "\r\n250 ENHANCEDSTATUSCODES"
-			}
+			f.change(func() {
+				good = "250-inner.example\r\n250-" + strings.ReplaceAll("HELP\n"+f.ehlo, "\n", "\r\n250-") + "\r\n250 ENHANCEDSTATUSCODES"
+			})
+			good = strings.Replace(good, "250-\r\n", "", 1)
 		case "XCLIENT":
 			good = "220 inner.example ESMTP"
 		case "DATA":
@@ -179,7 +191,7 @@ func (f *fake) serve(c net.Conn) {
 
 // body reads a body and undoes the dots.
 func (f *fake) body(c net.Conn, in *bufio.Reader) bool {
-	if f.on != nil && f.on("body", "") == hangUp {
+	if f.does("body", "") == hangUp {
 		_, _ = in.ReadString('\n')
 		return false
 	}
@@ -194,10 +206,7 @@ func (f *fake) body(c net.Conn, in *bufio.Reader) bool {
 		}
 		text.WriteString(strings.TrimPrefix(line, "."))
 	}
-	re := ""
-	if f.on != nil {
-		re = f.on("dot", "")
-	}
+	re := f.does("dot", "")
 	if re == "" || re == takeIt || strings.HasPrefix(re, "250") {
 		f.mu.Lock()
 		f.taken = append(f.taken, text.String())

@@ -201,15 +201,15 @@ func TestPool_keepsFew(t *testing.T) {
 		for _, tx := range hold {
 			tx.Close()
 		}
-		if got := len(r.idle); got != 2 {
+		synctest.Wait()
+		if got := kept(r); got != 2 {
 			t.Errorf("%d connections are idle, want 2", got)
 		}
 		time.Sleep(2 * idleForDefault)
-		r.mu.Lock()
-		if got := len(r.idle); got != 0 {
+		synctest.Wait()
+		if got := kept(r); got != 0 {
 			t.Errorf("%d connections are idle after a while, want 0", got)
 		}
-		r.mu.Unlock()
 		cancel()
 		<-done
 		idle(t, r)
@@ -227,7 +227,7 @@ func TestDown_costsNothing(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- r.Run(ctx) }()
 		synctest.Wait()
-		f.set(true)
+		f.change(func() { f.down = true })
 		for range 2 {
 			if codes, _ := send(ctx, r, envelope("one"), "x\r\n"); codes != "250 450" {
 				t.Errorf("got %s, want 250 450", codes)
@@ -236,21 +236,26 @@ func TestDown_costsNothing(t *testing.T) {
 		if codes, err := send(ctx, r, envelope("one"), "x\r\n"); codes != "450" || r.Up() {
 			t.Errorf("got %s, %v, want 450 at MAIL", codes, err)
 		}
-		f.on = func(step, _ string) string {
-			if step == "banner" {
-				return silence
+		f.change(func() { // it takes connections and says nothing
+			f.down = false
+			f.on = func(step, _ string) string {
+				if step == "banner" {
+					return silence
+				}
+				return ""
 			}
-			return ""
-		}
-		f.set(false) // it takes connections and says nothing
+		})
 		time.Sleep(10 * time.Minute)
-		if f.conns < 2 || f.conns > 20 {
-			t.Errorf("%d connections in ten minutes to a server that is silent", f.conns)
-		}
+		synctest.Wait()
+		f.change(func() {
+			if f.conns < 2 || f.conns > 20 {
+				t.Errorf("%d connections in ten minutes to a server that is silent", f.conns)
+			}
+		})
 		if codes, _ := send(ctx, r, envelope("one"), "x\r\n"); codes != "450" {
 			t.Errorf("got %s, want 450", codes)
 		}
-		f.on = nil
+		f.change(func() { f.on = nil })
 		time.Sleep(retryMax + bannerDefault)
 		if codes, err := send(ctx, r, envelope("one"), "x\r\n"); codes != "250 250 354 250 queued as 4XYZ" {
 			t.Errorf("got %s, %v", codes, err)
@@ -388,8 +393,8 @@ func TestAbort_isNeverDelivered(t *testing.T) {
 			b.Abort()
 			tx.Close()
 			synctest.Wait()
-			if _, taken := f.seen(); len(taken) != 0 || len(r.idle) != 0 {
-				t.Errorf("cut at %d: %q was taken, %d connections idle; want none", cut, taken, len(r.idle))
+			if _, taken := f.seen(); len(taken) != 0 || kept(r) != 0 {
+				t.Errorf("cut at %d: %q was taken, %d connections idle; want none", cut, taken, kept(r))
 			}
 			idle(t, r)
 		})
