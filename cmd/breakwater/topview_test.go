@@ -19,7 +19,7 @@ func snapshot() admin.Top {
 	return admin.Top{
 		At: at, Hostname: "mail.example.org", Level: "stormy", Since: at.Add(-252 * time.Second), Arrivals: 611.04,
 		Guests: admin.TopGuests{
-			Now: 17_981, Max: 20_000, States: map[string]int{"wait": 812, "dialogue": 17_169, "scoring": 0},
+			Now: 17_981, Max: 20_000, States: map[string]int{"waiting": 812, "talking": 17_169, "proxy": 0},
 			Ranks: map[string]int{"refused": 17_012, "listed": 912, "unscored": 57}, Bytes: 4_100_000, BytesMax: 32 << 20, Sessions: 12, TLS: 2,
 		},
 		Minute:  admin.TopCounts{Arrived: 36_662, Turned: 120, Admitted: 60, Passed: 66, Refused: 35_000, Deferred: 3, Accepted: 64},
@@ -38,8 +38,8 @@ func snapshot() admin.Top {
 			{Network: "2001:db8:1:2::/64", Connections: 12, CPU: 12 * time.Second},
 		},
 		Live: []admin.TopGuest{
-			{ID: "k4qz7w2m5x3ra", Addr: "198.51.100.7", State: "dialogue", Arrived: at.Add(-95 * time.Second), Helo: "evil\x1b[2J.example", From: "a@example.com", Rank: "refused", Octets: 1234, CPU: 180 * time.Microsecond, Questions: 2},
-			{ID: "k4qz7w2m5x3rb", Addr: "2001:db8:1:2::3", State: "wait", Rank: "unscored", Arrived: at},
+			{ID: "k4qz7w2m5x3ra", Addr: "198.51.100.7", State: "talking", Arrived: at.Add(-95 * time.Second), Helo: "evil\x1b[2J.example", From: "a@example.com", Rank: "refused", Octets: 1234, CPU: 180 * time.Microsecond, Questions: 2},
+			{ID: "k4qz7w2m5x3rb", Addr: "2001:db8:1:2::3", State: "waiting", Rank: "unscored", Arrived: at},
 		},
 	}
 }
