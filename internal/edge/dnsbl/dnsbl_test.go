@@ -125,13 +125,13 @@ type bench struct {
 	t *testing.T
 	f *fake
 	c *Checker
-	l *bytes.Buffer
+	l *logText
 }
 
 func setUp(t *testing.T, o Options, zones map[string]*fakeZone, lists ...List) *bench {
 	t.Helper()
-	b := &bench{t: t, f: newFake(zones), l: new(bytes.Buffer)}
-	o.Log = slog.New(slog.NewTextHandler(&syncWriter{w: b.l}, nil))
+	b := &bench{t: t, f: newFake(zones), l: new(logText)}
+	o.Log = slog.New(slog.NewTextHandler(b.l, nil))
 	if o.CacheEntries == 0 {
 		o.CacheEntries = 1024
 	}
@@ -143,15 +143,22 @@ func setUp(t *testing.T, o Options, zones map[string]*fakeZone, lists ...List) *
 	return b
 }
 
-type syncWriter struct {
+// logText keeps what is logged.
+type logText struct {
 	mu sync.Mutex
-	w  *bytes.Buffer
+	b  bytes.Buffer
 }
 
-func (s *syncWriter) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.w.Write(p)
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // check waits for a score, within the bubble's time.
