@@ -313,15 +313,6 @@ func (k *nft) applyNetworks(c *nftables.Conn, s *nftables.Set, v4 bool, nets []n
 	return addAll(c, s, all)
 }
 
-// last gives the last address of a network.
-func last(p netip.Prefix) netip.Addr {
-	a := p.Addr()
-	for b := p.Bits(); b < a.BitLen(); b++ {
-		a = withBit(a, b)
-	}
-	return a
-}
-
 func key(a netip.Addr) nftables.SetElement { return nftables.SetElement{Key: a.AsSlice()} }
 
 // element gives an address its time; the set's own when it is that, nearly.

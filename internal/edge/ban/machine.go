@@ -88,16 +88,26 @@ func plain(a netip.Addr) (netip.Addr, bool) {
 	return a.Unmap().WithZone(""), true
 }
 
-// spared tells why an address is not to be banned; "" if it may be.
-func (m *machine) spared(a netip.Addr, now time.Time) string {
-	if p, _, ok := m.never.find(a, func(struct{}) bool { return true }); ok {
+// within accepts any network of a find.
+func within(struct{}) bool { return true }
+
+// spared tells whether an address is not to be banned.
+func (m *machine) spared(a netip.Addr, now time.Time) bool {
+	if _, _, ok := m.never.find(a, within); ok {
+		return true
+	}
+	s := m.exempt.get(a)
+	return s != nil && !s.ended(now)
+}
+
+// whySpared says why, of an address that is spared.
+func (m *machine) whySpared(a netip.Addr) string {
+	if p, _, ok := m.never.find(a, within); ok {
 		return fmt.Sprintf("never banned: the configuration exempts %s", p)
 	}
-	if s := m.exempt.get(a); s != nil && !s.ended(now) {
-		e := s.entry()
-		return fmt.Sprintf("not banned before %s: logged in at %s", e.Until.Format(time.RFC3339), e.Since.Format(time.RFC3339))
-	}
-	return ""
+	s := m.exempt.get(a)
+	return fmt.Sprintf("not banned before %s: logged in at %s",
+		time.Unix(0, s.until).UTC().Format(time.RFC3339), time.Unix(0, s.since).UTC().Format(time.RFC3339))
 }
 
 // Outcomes of ban.
@@ -114,7 +124,7 @@ func (m *machine) ban(a netip.Addr, why string, now time.Time) string {
 		return banBad
 	}
 	m.expire(now, 2)
-	if m.spared(a, now) != "" {
+	if m.spared(a, now) {
 		return banExempt
 	}
 	s := m.insert(a, now.Add(m.timeout))
@@ -166,7 +176,7 @@ func (m *machine) banned(a netip.Addr, now time.Time) bool {
 		return true
 	}
 	_, _, ok = m.fixed.find(a, func(e *Entry) bool { return e.Until.After(now) })
-	return ok && m.spared(a, now) == ""
+	return ok && !m.spared(a, now)
 }
 
 // errFull says that there are too many bans by hand.
@@ -262,7 +272,7 @@ func (m *machine) reload(never []netip.Prefix) {
 	}
 	var gone []netip.Addr
 	m.bans.all(func(s *slot) {
-		if _, _, ok := m.never.find(s.addr(), func(struct{}) bool { return true }); ok {
+		if _, _, ok := m.never.find(s.addr(), within); ok {
 			gone = append(gone, s.addr())
 		}
 	})
@@ -270,7 +280,7 @@ func (m *machine) reload(never []netip.Prefix) {
 		m.pardon(a)
 	}
 	for p := range m.fixed.of {
-		if q, _, ok := m.never.find(p.Addr(), func(struct{}) bool { return true }); ok && q.Bits() <= p.Bits() {
+		if m.never.covers(p) {
 			m.fixed.drop(p)
 		}
 	}
@@ -328,8 +338,8 @@ func (m *machine) why(a netip.Addr, now time.Time) (Entry, string, bool) {
 	if !ok {
 		return Entry{}, "not an address", false
 	}
-	if why := m.spared(a, now); why != "" {
-		return Entry{}, why, false
+	if m.spared(a, now) {
+		return Entry{}, m.whySpared(a), false
 	}
 	if s := m.bans.get(a); s != nil && (!s.ended(now) || s.kernel && m.link == linkUp) {
 		e := s.entry()

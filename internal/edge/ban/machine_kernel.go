@@ -202,7 +202,7 @@ func (m *machine) seen(r *reading, e element, now time.Time) {
 	if _, changed := m.dirty[a]; changed {
 		return // on its way out
 	}
-	if m.spared(a, now) != "" {
+	if m.spared(a, now) {
 		m.dirty[a] = struct{}{}
 		return
 	}

@@ -39,11 +39,22 @@ func (n *networks[V]) drop(p netip.Prefix) bool {
 
 // find gives the narrowest network that holds a and that ok accepts.
 func (n *networks[V]) find(a netip.Addr, ok func(V) bool) (p netip.Prefix, v V, found bool) {
+	return n.findFrom(a, a.BitLen(), ok)
+}
+
+// covers tells whether all of p lies in one network.
+func (n *networks[V]) covers(p netip.Prefix) bool {
+	_, _, found := n.findFrom(p.Addr(), p.Bits(), func(V) bool { return true })
+	return found
+}
+
+// findFrom is find among the networks whose prefix is not longer than bits.
+func (n *networks[V]) findFrom(a netip.Addr, bits int, ok func(V) bool) (p netip.Prefix, v V, found bool) {
 	if len(n.of) == 0 {
 		return p, v, false
 	}
 	counts := &n.bits[family(a)]
-	for b := a.BitLen(); b >= 0; b-- {
+	for b := bits; b >= 0; b-- {
 		if counts[b] == 0 {
 			continue
 		}
@@ -127,4 +138,13 @@ func widest(all []netip.Prefix) []netip.Prefix {
 		out = append(out, p)
 	}
 	return out
+}
+
+// last gives the last address of a network.
+func last(p netip.Prefix) netip.Addr {
+	a := p.Addr()
+	for b := p.Bits(); b < a.BitLen(); b++ {
+		a = withBit(a, b)
+	}
+	return a
 }

@@ -13,10 +13,10 @@ var errThread = errors.New("the thread that speaks to the kernel has ended")
 
 // thread is an operating system's thread that does all that needs the right
 // to change the packet filter. The kernel asks for CAP_NET_ADMIN of whoever
-// opened a netlink socket and again of whoever sends on it, so a socket that
-// root opened is of no use after root was given up: the capability must be
-// kept. It is kept here alone. A goroutine on any other thread, which is to
-// say all that reads what strangers send, has none.
+// sends on a netlink socket, whoever opened it: one that root opened is of no
+// use when root was given up. So the capability must be kept. It is kept here
+// alone; a goroutine on any other thread, which is to say all that reads what
+// strangers send, has none.
 //
 // It works so: PR_SET_KEEPCAPS belongs to a thread. Set on this one while the
 // process is root, it lets setuid take away what is effective but leave what

@@ -1,0 +1,281 @@
+package ban
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/breakwater-mail/breakwater/internal/base/sim"
+)
+
+// Addresses and networks of the models: few, so that they meet.
+func drawAddr(t *rapid.T) netip.Addr {
+	a := netip.AddrFrom4([4]byte{192, 0, 2, byte(rapid.IntRange(0, 15).Draw(t, "host"))})
+	if rapid.IntRange(0, 3).Draw(t, "v6") == 0 {
+		b := netip.MustParseAddr("2001:db8::").As16()
+		b[15] = a.As4()[3]
+		a = netip.AddrFrom16(b)
+	}
+	return a
+}
+
+func drawPrefix(t *rapid.T) netip.Prefix {
+	a := drawAddr(t)
+	p, _ := a.Prefix(a.BitLen() - rapid.IntRange(0, 4).Draw(t, "bits"))
+	return p
+}
+
+// model is what the list should be: plain maps.
+type model struct {
+	timeout time.Duration
+	max     int
+	bans    map[netip.Addr]time.Time
+	exempt  map[netip.Addr]time.Time
+	fixed   map[netip.Prefix]time.Time
+	never   []netip.Prefix
+}
+
+func (m *model) spared(a netip.Addr, now time.Time) bool {
+	return m.exempt[a].After(now) || slices.ContainsFunc(m.never, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+func (m *model) ban(a netip.Addr, now time.Time) {
+	if m.spared(a, now) {
+		return
+	}
+	if _, ok := m.bans[a]; !ok && len(m.bans) >= m.max {
+		var first netip.Addr
+		for b, end := range m.bans {
+			if !first.IsValid() || end.Before(m.bans[first]) {
+				first = b
+			}
+		}
+		delete(m.bans, first)
+	}
+	m.bans[a] = now.Add(m.timeout)
+}
+
+func (m *model) banned(a netip.Addr, now time.Time, prolong bool) bool {
+	if m.bans[a].After(now) {
+		if prolong {
+			m.bans[a] = now.Add(m.timeout)
+		}
+		return true
+	}
+	for p, end := range m.fixed {
+		if p.Contains(a) && end.After(now) && !m.spared(a, now) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *model) add(p netip.Prefix, now, end time.Time) bool {
+	for a, end := range m.exempt {
+		if p.Contains(a) && end.After(now) {
+			return false
+		}
+	}
+	if slices.ContainsFunc(m.never, p.Overlaps) {
+		return false
+	}
+	m.fixed[p] = end
+	return true
+}
+
+func (m *model) reload(never []netip.Prefix) {
+	m.never = never
+	for a := range m.bans {
+		if slices.ContainsFunc(never, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			delete(m.bans, a)
+		}
+	}
+	for p := range m.fixed {
+		if slices.ContainsFunc(never, func(q netip.Prefix) bool { return q.Overlaps(p) && q.Bits() <= p.Bits() }) {
+			delete(m.fixed, p)
+		}
+	}
+}
+
+func (m *model) forget(now time.Time) {
+	for a, end := range m.bans {
+		if !end.After(now) {
+			delete(m.bans, a)
+		}
+	}
+}
+
+func newModel(o Options) *model {
+	return &model{timeout: o.Timeout, max: o.Max, bans: map[netip.Addr]time.Time{},
+		exempt: map[netip.Addr]time.Time{}, fixed: map[netip.Prefix]time.Time{}}
+}
+
+// TestModel_userSpace compares the list without a kernel with plain maps.
+func TestModel_userSpace(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		o := Options{Timeout: 10 * time.Minute, Max: 8}.withDefaults()
+		clock := sim.NewClock(start2026)
+		o.Clock, o.Kernel = clock, Off
+		l, _ := New(o)
+		m := newModel(o)
+		tick := func() { clock.Advance(time.Millisecond); m.forget(clock.Now()) } // no two ends alike
+		t.Repeat(map[string]func(*rapid.T){
+			"ban": func(t *rapid.T) {
+				tick()
+				a := drawAddr(t)
+				l.mu.Lock()
+				l.m.expire(clock.Now(), o.Max) // as Run does; the model forgets too
+				l.mu.Unlock()
+				l.Ban(a, "test")
+				m.ban(a, clock.Now())
+			},
+			"knock": func(t *rapid.T) {
+				tick()
+				a := drawAddr(t)
+				if got, want := l.Banned(a), m.banned(a, clock.Now(), true); got != want {
+					t.Fatalf("banned %s: got %v, want %v", a, got, want)
+				}
+			},
+			"add": func(t *rapid.T) {
+				p, d := drawPrefix(t), time.Duration(rapid.IntRange(1, 60).Draw(t, "minutes"))*time.Minute
+				if got, want := l.Add(p, "test", d) == nil, m.add(p, clock.Now(), clock.Now().Add(d)); got != want {
+					t.Fatalf("add %s: got %v, want %v", p, got, want)
+				}
+			},
+			"remove": func(t *rapid.T) {
+				p := drawPrefix(t)
+				_, want := m.fixed[p]
+				delete(m.fixed, p)
+				if _, ok := m.bans[p.Addr()]; ok && p.IsSingleIP() {
+					delete(m.bans, p.Addr())
+					want = true
+				}
+				if got, _ := l.Remove(p); got != want && want {
+					t.Fatalf("remove %s: got %v, want %v", p, got, want)
+				}
+			},
+			"login": func(t *rapid.T) {
+				a := drawAddr(t)
+				l.Authenticated(a)
+				m.exempt[a] = clock.Now().Add(exemptDay)
+				delete(m.bans, a)
+			},
+			"reload": func(t *rapid.T) {
+				never := rapid.SliceOfN(rapid.Custom(drawPrefix), 0, 2).Draw(t, "never")
+				l.Reload(never)
+				m.reload(never)
+			},
+			"advance": func(t *rapid.T) {
+				clock.Advance(time.Duration(rapid.SampledFrom([]int{1, 9, 11, 60, 1441}).Draw(t, "minutes")) * time.Minute)
+				m.forget(clock.Now())
+			},
+			"": func(t *rapid.T) {
+				now := clock.Now()
+				for i := range 16 {
+					a := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+					if _, _, got := l.Why(a); got != m.banned(a, now, false) {
+						t.Fatalf("why %s: got %v, want %v", a, got, !got)
+					}
+				}
+				if n := l.m.bans.len(); n > o.Max {
+					t.Fatalf("got %d bans, want at most %d", n, o.Max)
+				}
+			},
+		})
+	})
+}
+
+// TestModel_kernel runs the list before a kernel that fails, forgets and is
+// changed by others, with sources that send. After a minute of rest the
+// kernel must have what the list has, and never, at no time that it was told
+// the latest, what is exempt.
+func TestModel_kernel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		clock := sim.NewClock(start2026)
+		o := Options{Timeout: 10 * time.Minute, Max: 8, Clock: clock}
+		f := newFake(clock, o.Timeout)
+		r := withKernel(o, f)
+		ctx := context.Background()
+		never := []netip.Prefix{}
+		logins := map[netip.Addr]time.Time{}
+		rest := func(d time.Duration) {
+			for end := clock.Now().Add(d); clock.Now().Before(end); {
+				clock.Advance(tickEvery)
+				r.maintain(ctx)
+			}
+		}
+		rest(2 * time.Second)
+		t.Repeat(map[string]func(*rapid.T){
+			"ban":  func(t *rapid.T) { r.Ban(drawAddr(t), "test") },
+			"tell": func(t *rapid.T) { r.flush(ctx) },
+			"send": func(t *rapid.T) {
+				a := drawAddr(t)
+				if !f.packet(a) {
+					r.Banned(a)
+				}
+			},
+			"add": func(t *rapid.T) {
+				_ = r.Add(drawPrefix(t), "test", time.Duration(rapid.IntRange(1, 60).Draw(t, "minutes"))*time.Minute)
+			},
+			"remove": func(t *rapid.T) { _, _ = r.Remove(drawPrefix(t)) },
+			"login": func(t *rapid.T) {
+				a := drawAddr(t)
+				r.Authenticated(a)
+				logins[a] = clock.Now()
+			},
+			"reload": func(t *rapid.T) {
+				never = rapid.SliceOfN(rapid.Custom(drawPrefix), 0, 2).Draw(t, "never")
+				r.Reload(never)
+			},
+			"fail":      func(t *rapid.T) { f.fail = rapid.Bool().Draw(t, "fail") },
+			"flush":     func(*rapid.T) { f.flush() },
+			"flush set": func(*rapid.T) { clear(f.set) },
+			"put in":    func(t *rapid.T) { f.set[drawAddr(t)] = clock.Now().Add(o.Timeout) },
+			"rules":     func(*rapid.T) { f.changed = true },
+			"advance":   func(t *rapid.T) { rest(time.Duration(rapid.IntRange(1, 1200).Draw(t, "seconds")) * time.Second) },
+			"rest": func(t *rapid.T) {
+				f.fail = false
+				rest(2*retryMax + readEvery) // it may have failed before
+				r.flush(ctx)
+				checkSame(t, r, f, never, logins)
+			},
+		})
+	})
+}
+
+// checkSame compares what the kernel drops with what the list says, for every
+// address of the models.
+func checkSame(t *rapid.T, r *runner, f *fake, never []netip.Prefix, logins map[netip.Addr]time.Time) {
+	now := f.clock.Now()
+	f.expire()
+	if len(f.set) > r.o.Max || r.m.bans.len() > r.o.Max {
+		t.Fatalf("got %d in the kernel and %d in the list, want at most %d", len(f.set), r.m.bans.len(), r.o.Max)
+	}
+	for i := range 32 {
+		a := netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 16)})
+		if i >= 16 {
+			b := netip.MustParseAddr("2001:db8::").As16()
+			b[15] = byte(i - 16)
+			a = netip.AddrFrom16(b)
+		}
+		_, inSet := f.set[a]
+		dropped := inSet
+		for p := range f.nets {
+			dropped = dropped || p.Contains(a)
+		}
+		e, why, banned := r.Why(a)
+		// An end that the kernel saw last is as old as the last reading.
+		if banned != dropped && (!banned || e.Until.After(now)) {
+			t.Fatalf("%s: in the kernel %v, in the list %v (%s)", a, dropped, banned, why)
+		}
+		login, in := logins[a]
+		exempt := in && now.Sub(login) < exemptDay || slices.ContainsFunc(never, func(p netip.Prefix) bool { return p.Contains(a) })
+		if exempt && dropped {
+			t.Fatalf("%s is exempt and in the kernel", a)
+		}
+	}
+}
