@@ -233,3 +233,20 @@ func (b *Breakwater) AddAccount(ctx context.Context, address string) error {
 	_, err := b.Run(ctx, "account", "add", address, "--dir", b.Dir, "--password-file", b.passwordFile())
 	return err
 }
+
+// StartDemo starts a demo in dir that asks a DNSBL. A demo has fixed ports: it
+// wants a network of its own (proc.Isolate).
+func StartDemo(ctx context.Context, bin Bin, dir string, dns *DNSBL) (*Server, error) {
+	s := &Server{Name: "breakwater", SMTP: "127.0.0.1:2525", user: func(int) string { return "one@demo.test" }}
+	c, err := proc.Start("breakwater", filepath.Join(dir, "log"),
+		exec.Command(string(bin), "demo", "--dir", filepath.Join(dir, "demo"), "--password", "bench-Password-1", "--dns", dns.Addr, "--dnsbl", dns.Zone))
+	if err != nil {
+		return nil, err
+	}
+	s.children = append(s.children, c)
+	if err := waitPort(ctx, s.SMTP, c); err != nil {
+		s.Stop()
+		return nil, err
+	}
+	return s, nil
+}

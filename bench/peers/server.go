@@ -32,6 +32,7 @@ type Server struct {
 	children   []*proc.Child
 	provision  func(ctx context.Context, n int) error
 	settle     func(ctx context.Context) error // nil: nothing is done behind an answer
+	undo       func() error                    // nil: nothing is to be undone when the processes have ended
 	provided   int
 	serverName string
 	mailFolder string // of a Postfix + Dovecot host
@@ -113,6 +114,12 @@ func (s *Server) Stop() error {
 		}
 	}
 	s.children = nil
+	if s.undo != nil {
+		if err := s.undo(); err != nil && first == nil {
+			first = fmt.Errorf("%s: %w", s.Name, err)
+		}
+		s.undo = nil
+	}
 	return first
 }
 
