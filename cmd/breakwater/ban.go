@@ -159,6 +159,9 @@ func whyText(addr string, a admin.BanAnswer) string {
 		detail = ": " + printable(a.Detail)
 	}
 	if !a.Done || a.Ban == nil {
+		if a.Detail == "not banned" {
+			detail = ""
+		}
 		return addr + " is not banned" + detail + "\n"
 	}
 	b := a.Ban

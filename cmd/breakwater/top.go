@@ -100,9 +100,8 @@ func (t *topCmd) live(c console, screen bool, fd int, before admin.Top) error {
 func (t *topCmd) ask(c console, screen bool, fd int) (admin.Top, error) {
 	rows := topRows
 	if screen {
-		if _, height, err := term.GetSize(fd); err == nil {
-			rows = max((height-topHeadLines)/2, 3)
-		}
+		_, height := size(fd)
+		rows = max((height-topHeadLines)/2, 3)
 	}
 	if t.Rows > 0 {
 		rows = t.Rows
@@ -120,15 +119,21 @@ func (t *topCmd) ask(c console, screen bool, fd int) (admin.Top, error) {
 // draw writes over what is on the screen, without a moment in which it is
 // empty.
 func (t *topCmd) draw(c console, fd int, now admin.Top, before *admin.Top) {
-	width, height, err := term.GetSize(fd)
-	if err != nil {
-		width, height = 80, 24
-	}
+	width, height := size(fd)
 	lines := strings.Split(strings.TrimSuffix(viewTop(now, before, width), "\n"), "\n")
 	if len(lines) > height {
 		lines = lines[:height]
 	}
 	fmt.Fprint(c.out, screenHome+strings.Join(lines, lineRest+"\r\n")+lineRest+screenRest)
+}
+
+// size is the terminal's; one that does not tell is taken for a common one.
+func size(fd int) (width, height int) {
+	width, height, err := term.GetSize(fd)
+	if err != nil || width <= 0 || height <= 0 {
+		return 80, 24
+	}
+	return width, height
 }
 
 // terminal tells whether standard output is one.

@@ -112,7 +112,7 @@ func viewCosts(b *strings.Builder, t admin.Top, before *admin.Top) {
 		rss = "memory " + octets(p.RSS) + ", "
 	}
 	if before == nil {
-		fmt.Fprintf(b, "octets of guests %s   CPU %s   %sheap %s, %s goroutines\n", octets(t.Octets), age(p.CPU), rss, octets(p.Heap), count(p.Goroutines))
+		fmt.Fprintf(b, "octets of guests %s   CPU %s   %sheap %s, %s goroutines\n", octets(t.Octets), spent(p.CPU), rss, octets(p.Heap), count(p.Goroutines))
 		fmt.Fprintf(b, "DNS: %s asked, %s from the cache, %s timeouts, %s in flight", count(d.Asked), count(d.Cached), count(d.Timeouts), count(d.InFlight))
 	} else {
 		secs := t.At.Sub(before.At).Seconds()

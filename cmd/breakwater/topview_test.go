@@ -109,6 +109,7 @@ func TestWhyText(t *testing.T) {
 		want string
 	}{
 		{admin.BanAnswer{}, "192.0.2.1 is not banned\n"},
+		{admin.BanAnswer{Detail: "not banned"}, "192.0.2.1 is not banned\n"},
 		{admin.BanAnswer{Detail: "it is in policy.allow"}, "192.0.2.1 is not banned: it is in policy.allow\n"},
 		{
 			admin.BanAnswer{Done: true, Ban: &admin.Ban{Network: "192.0.2.1", Since: at, Until: at.Add(time.Minute), Count: 3, Kernel: true, Reason: "2 refusals"}},

@@ -75,10 +75,13 @@ func (e edgeAdmin) Ban(q admin.BanRequest) (admin.BanAnswer, error) {
 		return admin.BanAnswer{Done: done}, err
 	}
 	entry, detail, ok := e.bans.Why(q.Network.Addr())
-	a := admin.BanAnswer{Done: ok, Detail: detail}
-	if ok {
-		b := adminBan(entry)
-		a.Ban = &b
+	if !ok {
+		return admin.BanAnswer{Detail: detail}, nil
+	}
+	b := adminBan(entry)
+	a := admin.BanAnswer{Done: true, Ban: &b}
+	if kernel, why := e.bans.State(); !kernel {
+		a.Detail = why
 	}
 	return a, nil
 }
@@ -116,6 +119,9 @@ func (e edgeAdmin) Report(what admin.Op) (admin.Report, error) {
 		return reportOf(r, r.Text())
 	case admin.ShadowReport:
 		r := e.policy.Shadow()
+		if r.Checks == nil {
+			r.Checks = []policy.ShadowCheck{} // an empty list, for those who read JSON
+		}
 		return reportOf(r, shadowText(r))
 	}
 	return admin.Report{}, fmt.Errorf("no report %q", what)
