@@ -34,6 +34,8 @@ func TestArrive(t *testing.T) {
 		{name: "banned", set: func(h *house) { h.bans.Ban(a, "x") }, kind: EntryRefuse, why: whyBanned},
 		{name: "known", set: func(h *house) { h.grey.known[a] = true }, kind: EntryAdmit, why: whyKnown, known: true},
 		{name: "denied waits for its refusal", opt: func(o *Options) { o.Deny = prefixes("192.0.2.0/24") }, kind: EntryWait, why: whyStranger},
+		{name: "denied, and known", opt: func(o *Options) { o.Deny = prefixes("192.0.2.0/24") },
+			set: func(h *house) { h.grey.known[a] = true }, kind: EntryWait, why: whyStranger},
 		{name: "too many of the address", opt: func(o *Options) { o.Caps.Address = 2 },
 			set: func(h *house) { h.Arrive(a, start()); h.Arrive(a, start()) }, kind: EntryRefuse, why: whyCap, said: true},
 		{name: "too many of the network", opt: func(o *Options) { o.Caps.Network = 2 },
@@ -154,7 +156,7 @@ func TestTrusted(t *testing.T) {
 	h.Correspond("no domain")
 	ask := func() {
 		for len(h.pools.queue) > 0 {
-			next := h.pools.queue[0].domain
+			next := h.pools.queue[0]
 			h.pools.queue = h.pools.queue[1:]
 			h.pools.fetch(t.Context(), next, h.deferredOf)
 		}

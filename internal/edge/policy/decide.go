@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/breakwater-mail/breakwater/internal/edge/dnsbl"
 	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 )
 
@@ -43,7 +44,8 @@ type watched struct {
 
 // Decide judges a guest by all that is known by now, at its first recipient or
 // at its STARTTLS. A guest that passes without a recipient is to be judged
-// again when it names one. Decide does not block.
+// again when it names one, and so is one that was admitted at its arrival: it
+// may have been listed since it passed first. Decide does not block.
 func (p *Policy) Decide(g *Guest) Verdict {
 	t := p.judge(g, false)
 	v := &t.v
@@ -55,7 +57,7 @@ func (p *Policy) Decide(g *Guest) Verdict {
 	}
 	p.shadow.judged(t)
 	p.metrics.judged(v)
-	p.top.judged(network(t.addr), v, t.now)
+	p.top.judged(networkKey(t.addr), v, t.now)
 	p.history.verdict(g, v, p.load.get(), t.now)
 	return *v
 }
@@ -72,6 +74,7 @@ func (p *Policy) judge(g *Guest, peek bool) *trial {
 	if t.now.IsZero() {
 		t.now = p.clock()
 	}
+	t.remember()
 	t.v.Evidence = make([]Evidence, 0, 20)
 	for _, check := range [...]func(*trial){
 		(*trial).allow, (*trial).deny, (*trial).acquainted, (*trial).behaviour, (*trial).helo, (*trial).harvest,
@@ -85,6 +88,20 @@ func (p *Policy) judge(g *Guest, peek bool) *trial {
 		t.decide(Pass, t.find(CheckScore), nil)
 	}
 	return t
+}
+
+// remember scores a guest that was let in without asking the lists, as far as
+// they need not be asked: one that was good may have been listed since. The
+// answers will be there for its next session.
+func (t *trial) remember() {
+	if t.g.Scored || !t.g.Known || t.peek || t.p.parts.Lists == nil {
+		return
+	}
+	if s, ready := t.p.parts.Lists.Check(t.addr, func(dnsbl.Score) {}); ready {
+		g := *t.g
+		g.Score, g.Scored = s, true
+		t.g = &g
+	}
 }
 
 // see keeps what a check saw and returns its place in the evidence.

@@ -44,8 +44,8 @@
 //
 // Concurrency: all methods may be called at once and none blocks, but Explain,
 // ExplainSession and ShadowHistory, which wait for name servers or files. Tables
-// have 64 locks each. Run has two goroutines: one writes the history, one asks
-// for SPF records.
+// have 64 locks each. Run has a goroutine that writes the history, and four that
+// ask for SPF records.
 //
 // Limits: the constants ending in Max. A verdict costs some microseconds.
 //

@@ -31,7 +31,8 @@ func (h *hasher) addr(salt uint64, a netip.Addr) uint64 {
 	return h.mix(binary.BigEndian.Uint64(b[:8])^salt, binary.BigEndian.Uint64(b[8:]))
 }
 
-// network is the key of an address's network.
+// network is the key of an address's network: an IPv4 /24, an IPv6 /64, which
+// is what one customer has at least.
 func (h *hasher) network(salt uint64, a netip.Addr) uint64 {
 	b := a.As16()
 	hi, lo := binary.BigEndian.Uint64(b[:8]), uint64(0)
@@ -54,15 +55,4 @@ func nonzero(k uint64) uint64 {
 		return 1
 	}
 	return k
-}
-
-// network is what counts as one network: an IPv4 /24, an IPv6 /64, which is
-// what one customer has at least.
-func network(a netip.Addr) netip.Prefix {
-	n := 64
-	if a.Is4() {
-		n = 24
-	}
-	p, _ := a.Prefix(n) // fails for the zero Addr only, which gives the zero Prefix
-	return p
 }

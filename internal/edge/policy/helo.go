@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
+	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 )
 
 // heloFault is what is wrong with the argument of HELO or EHLO.
@@ -46,6 +47,9 @@ func plainName(s string) string { return strings.ToLower(strings.TrimSuffix(s, "
 // It is not looked up: RFC 5321 §4.1.4 forbids to refuse mail for what that
 // would show.
 func judgeHelo(arg string, remote netip.Addr, w *own) heloFault {
+	if len(arg) > smtp.HeloMax { // no machine takes it, but explain does
+		return heloCharacters
+	}
 	name := plainName(arg)
 	if w.names[name] {
 		return heloOwnName

@@ -119,7 +119,7 @@ const (
 	// a company's daily business, each costing some DNS questions every six hours.
 	learnedMax = 1000
 	// sourcesMax is how many networks each table of Top watches: a source
-	// with a share above 1/512 is never missed.
+	// with a share of one in a hundred is hardly ever missed.
 	sourcesMax = 512
 	// historyFilesMax and historyFileSizeMax keep some 100,000 verdicts.
 	historyFilesMax    = 4

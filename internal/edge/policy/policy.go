@@ -95,7 +95,7 @@ func New(o Options, parts Parts) *Policy {
 	p.history = newHistory(o.History, o.Clock, p.log, o.Metrics)
 	p.passed.init()
 	p.shadow.init(o.Clock.Now())
-	p.top = newTop(o.Sources, o.Clock.Now())
+	p.top = newTop(o.Sources, &p.hash, o.Clock.Now())
 	p.load.since = o.Clock.Now()
 	p.warnShadow()
 	return p
@@ -128,7 +128,7 @@ func (p *Policy) Arrive(a netip.Addr, now time.Time) Entry {
 	a = a.Unmap()
 	e := p.enter(a, now, false)
 	p.metrics.arrived(&e)
-	p.top.arrived(network(a), &e, now)
+	p.top.arrived(networkKey(a), &e, now)
 	if p.load.arrive(now, &p.rules.Load().Load) {
 		p.levelChanged()
 	}
@@ -156,6 +156,9 @@ func (p *Policy) enter(a netip.Addr, now time.Time, peek bool) Entry {
 		return Entry{Kind: EntryRefuse, Why: whyBanned}
 	}
 	factor, known := 1, p.knownAddr(a, now)
+	if _, denied := r.deny.find(a); denied {
+		known = "" // it is to hear its refusal
+	}
 	if known != "" {
 		factor = r.KnownFactor
 	}
@@ -297,5 +300,5 @@ func (p *Policy) Correspond(domain string) { p.pools.learn(domain) }
 
 // Spent adds what a connection has cost after it was handed over.
 func (p *Policy) Spent(a netip.Addr, octets int64, cpu time.Duration) {
-	p.top.spent(network(a.Unmap()), octets, cpu, 0)
+	p.top.spent(networkKey(a.Unmap()), octets, cpu, 0)
 }

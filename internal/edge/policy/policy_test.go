@@ -390,3 +390,5 @@ func addressOf(s string) message.Address {
 	}
 	return a
 }
+
+var _ Lists = (*dnsbl.Checker)(nil)

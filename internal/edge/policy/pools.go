@@ -23,6 +23,9 @@ const (
 	// poolQueueMax is how many domains may wait to be asked for; what does not
 	// fit is asked for at a later attempt.
 	poolQueueMax = 256
+	// poolAskersMax is how many domains are asked for at once, so that one with
+	// slow name servers holds up few others.
+	poolAskersMax = 4
 	// poolTimeout bounds the questions for one domain: RFC 7208 §4.6.4 allows
 	// 20 seconds at least for an evaluation.
 	poolTimeout = 20 * time.Second
@@ -50,7 +53,7 @@ type pools struct {
 	mu      sync.Mutex
 	limit   int                      // guarded by mu, as all below: learned domains
 	domains map[message.Domain]*pool //
-	queue   []question               // to be asked next, oldest first
+	queue   []message.Domain         // to be asked next, oldest first
 	wake    chan struct{}
 }
 
@@ -66,9 +69,6 @@ type pool struct {
 	waiting  bool     // is in the queue
 	deferred []defers // attempts of senders that turn out to be of the pool
 }
-
-// question is a domain to be asked.
-type question struct{ domain message.Domain }
 
 // defers is an attempt that was greylisted before its pool was known.
 type defers struct {
@@ -125,12 +125,16 @@ func (p *pools) enqueue(name message.Domain, d *pool) bool {
 		return false
 	}
 	d.waiting = true
-	p.queue = append(p.queue, question{name})
+	p.queue = append(p.queue, name)
+	p.signal()
+	return true
+}
+
+func (p *pools) signal() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
 	}
-	return true
 }
 
 func (d *pool) fresh(now time.Time) bool { return !d.had.IsZero() && now.Sub(d.had) < poolFresh }
@@ -190,7 +194,10 @@ func (p *pools) pool(domain message.Domain, a netip.Addr) string {
 	d := p.domains[domain]
 	var r *ranges
 	if d != nil {
-		r, d.used = d.ranges, p.clock.Now()
+		d.used = p.clock.Now()
+		if d.used.Sub(d.had) < poolStale {
+			r = d.ranges
+		}
 	}
 	p.mu.Unlock()
 	if r == nil {
@@ -245,21 +252,25 @@ func (p *pools) forgetPools() bool {
 
 func (d *pool) kept() bool { return d.trusted || d.learned || d.waiting }
 
-// run asks for the domains in the queue, and again for trusted ones.
+// run asks for the domains in the queue, and again for trusted ones. Several
+// may run at once.
 func (p *pools) run(ctx context.Context, found func(defers)) {
 	if p.spf == nil {
 		return
 	}
 	for {
 		p.mu.Lock()
-		var next *question
+		var next message.Domain
 		if len(p.queue) > 0 {
-			next = &question{p.queue[0].domain}
+			next = p.queue[0]
 			p.queue = append(p.queue[:0], p.queue[1:]...)
 		}
+		if len(p.queue) > 0 {
+			p.signal() // there is work for another one
+		}
 		p.mu.Unlock()
-		if next != nil {
-			p.fetch(ctx, next.domain, found)
+		if next != "" {
+			p.fetch(ctx, next, found)
 			if ctx.Err() != nil {
 				return
 			}

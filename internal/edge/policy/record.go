@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 )
 
 // What a Record is about.
@@ -108,7 +111,7 @@ func appendVerdict(b []byte, g *Guest, v *Verdict, l Level, now time.Time) []byt
 	b = appendInt(b, "score", int64(v.Score))
 	b = appendField(b, "by", v.By)
 	if v.Reply != nil {
-		b = appendField(b, "reply", v.Reply.String())
+		b = appendReply(b, v.Reply)
 	}
 	sep := `,"evidence":[`
 	for i := range v.Evidence {
@@ -160,14 +163,42 @@ func appendAccepted(b []byte, g *Guest, now time.Time) []byte {
 	return append(b, "}\n"...)
 }
 
+// appendReply appends a reply as its String is.
+func appendReply(b []byte, r *smtp.Reply) []byte {
+	b = append(b, `,"reply":"`...)
+	b = strconv.AppendInt(b, int64(r.Code), 10)
+	if r.Enhanced != "" {
+		b = append(b, ' ')
+		b = appendEscaped(b, string(r.Enhanced))
+	}
+	b = append(b, ' ')
+	b = appendEscaped(b, strings.ReplaceAll(r.Text, "\n", "; "))
+	return append(b, '"')
+}
+
 // appendTime appends the UTC time with milliseconds, RFC 3339. A year that has
-// not four digits, which only a broken clock tells, becomes the year 0.
+// not four digits, which only a broken clock tells, becomes the year 1.
 func appendTime(b []byte, t time.Time) []byte {
 	t = t.UTC()
 	if y := t.Year(); y < 0 || y > 9999 {
 		t = time.Time{}
 	}
-	return t.AppendFormat(b, "2006-01-02T15:04:05.000Z")
+	year, month, day := t.Date()
+	hour, minute, second := t.Clock()
+	b = append(appendDigits(b, year, 4), '-')
+	b = append(appendDigits(b, int(month), 2), '-')
+	b = append(appendDigits(b, day, 2), 'T')
+	b = append(appendDigits(b, hour, 2), ':')
+	b = append(appendDigits(b, minute, 2), ':')
+	b = append(appendDigits(b, second, 2), '.')
+	return append(appendDigits(b, t.Nanosecond()/1e6, 3), 'Z')
+}
+
+func appendDigits(b []byte, n, width int) []byte {
+	for div := [...]int{1, 1, 10, 100, 1000}[width]; div > 0; div /= 10 {
+		b = append(b, byte('0'+n/div%10))
+	}
+	return b
 }
 
 func appendField(b []byte, name, text string) []byte {
@@ -202,11 +233,15 @@ func appendInt(b []byte, name string, n int64) []byte {
 // appendText appends a JSON string (RFC 8259 §7). Octets that are no UTF-8
 // become U+FFFD; what is too long is cut.
 func appendText(b []byte, s string) []byte {
+	return append(appendEscaped(append(b, '"'), s), '"')
+}
+
+// appendEscaped appends the inside of a JSON string.
+func appendEscaped(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	if len(s) > recordTextMax {
 		s = cut(s)
 	}
-	b = append(b, '"')
 	for i := 0; i < len(s); {
 		c := s[i]
 		switch {
@@ -224,7 +259,7 @@ func appendText(b []byte, s string) []byte {
 		}
 		i++
 	}
-	return append(b, '"')
+	return b
 }
 
 // cut leaves what fits, without half a character at its end.

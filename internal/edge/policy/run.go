@@ -10,7 +10,9 @@ func (p *Policy) Run(ctx context.Context) error {
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	wait.Go(func() { p.history.run(ctx) })
-	wait.Go(func() { p.pools.run(ctx, p.deferredOf) })
+	for range poolAskersMax {
+		wait.Go(func() { p.pools.run(ctx, p.deferredOf) })
+	}
 	<-ctx.Done()
 	return nil
 }

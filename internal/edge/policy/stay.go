@@ -96,7 +96,7 @@ func (p *Policy) Left(g *Guest) {
 	if !g.Known && !p.passed.has(p.hash.text(0, g.ID)) {
 		p.rise(a, now)
 	}
-	p.top.spent(network(a), g.Octets, g.CPU, g.Questions)
+	p.top.spent(networkKey(a), g.Octets, g.CPU, g.Questions)
 	p.metrics.left(g.Ended)
 	p.history.left(g, now)
 	if !g.Refused || p.exempt(a, now) {

@@ -141,6 +141,18 @@ func TestDecide_harvester(t *testing.T) {
 	}
 }
 
+func TestDecide_knownSenderListedSince(t *testing.T) {
+	h := newHouse(t, nil)
+	known := func(g *Guest) { g.Known, g.Scored = true, false }
+	if v := h.Decide(h.guest(known)); v.Kind != Pass {
+		t.Fatalf("verdict %v, want pass", v.Kind)
+	}
+	h.lists.says[addr("192.0.2.7")] = dnsbl.Score{Hits: hitHeavy}
+	if v := h.Decide(h.guest(known)); v.Kind != Refuse || v.By != "dnsbl:heavy.test" {
+		t.Errorf("once it is listed: %v by %s, want refuse by the list", v.Kind, v.By)
+	}
+}
+
 func TestWelcomeAndListed(t *testing.T) {
 	h := newHouse(t, nil)
 	for _, tt := range []struct {

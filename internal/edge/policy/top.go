@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"cmp"
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"sync"
@@ -76,10 +78,10 @@ type top struct {
 	connections, refusals, octets, cpu, questions sketch
 }
 
-func newTop(sources int, now time.Time) *top {
+func newTop(sources int, h *hasher, now time.Time) *top {
 	t := &top{halved: now, by: make(map[string]int)}
 	for _, s := range t.sketches() {
-		s.init(sources)
+		s.init(sources, h)
 	}
 	return t
 }
@@ -109,7 +111,7 @@ func (t *top) count(now time.Time, d Counts) {
 	t.total.add(&d)
 }
 
-func (t *top) arrived(n netip.Prefix, e *Entry, now time.Time) {
+func (t *top) arrived(n uint64, e *Entry, now time.Time) {
 	d := Counts{Arrived: 1}
 	switch e.Kind {
 	case EntryRefuse:
@@ -126,7 +128,7 @@ func (t *top) arrived(n netip.Prefix, e *Entry, now time.Time) {
 	}
 }
 
-func (t *top) judged(n netip.Prefix, v *Verdict, now time.Time) {
+func (t *top) judged(n uint64, v *Verdict, now time.Time) {
 	var d Counts
 	switch v.Kind {
 	case Pass:
@@ -151,7 +153,7 @@ func (t *top) accepted(now time.Time) {
 	t.count(now, Counts{Accepted: 1})
 }
 
-func (t *top) spent(n netip.Prefix, octets int64, cpu time.Duration, questions int) {
+func (t *top) spent(n uint64, octets int64, cpu time.Duration, questions int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.octets.add(n, octets)
@@ -186,91 +188,92 @@ func (p *Policy) Top(n int) Top {
 	return out
 }
 
-// sketch finds the heaviest keys of a stream in a fixed number of counters: a
-// new key takes over the lightest counter and its amount, as an error that is
-// known (space saving). The counters are a heap, the lightest on top.
+// sketch finds the heaviest networks of a stream in a fixed number of counters:
+// a new one takes over the lightest counter of its set, and its amount as an
+// error that is known (space saving). The sets are chosen by a secret, so that
+// heavy ones share a set by chance only.
 type sketch struct {
-	max   int
-	heap  []Source
-	where map[netip.Prefix]int
+	hash *hasher
+	sets [][sketchWays]counter
 }
 
-func (s *sketch) init(max int) { s.max, s.where = max, make(map[netip.Prefix]int) }
+// sketchWays is how many counters a set has: two cache lines and a half.
+const sketchWays = 8
 
-func (s *sketch) add(n netip.Prefix, amount int64) {
-	if amount <= 0 || !n.IsValid() {
+// counter counts one network; the zero key is none.
+type counter struct {
+	key           uint64
+	amount, error int64
+}
+
+func (s *sketch) init(sources int, h *hasher) {
+	s.hash, s.sets = h, make([][sketchWays]counter, max(1, sources/sketchWays))
+}
+
+// networkKey is a network as a number: the high half of an IPv6 address, of
+// which none begins with the octet that marks IPv4.
+func networkKey(a netip.Addr) uint64 {
+	if a.Is4() {
+		b := a.As4()
+		return networkIPv4 | uint64(b[0])<<16 | uint64(b[1])<<8 | uint64(b[2])
+	}
+	b := a.As16()
+	return binary.BigEndian.Uint64(b[:8])
+}
+
+// networkIPv4 marks IPv4: ff00::/8 is multicast, from which nobody connects.
+const networkIPv4 = 0xff << 56
+
+func keyNetwork(k uint64) netip.Prefix {
+	if k>>56 == networkIPv4>>56 {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(k >> 16), byte(k >> 8), byte(k)}), 24)
+	}
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:8], k)
+	return netip.PrefixFrom(netip.AddrFrom16(b), 64)
+}
+
+func (s *sketch) add(key uint64, amount int64) {
+	if amount <= 0 || key == 0 {
 		return
 	}
-	i, ok := s.where[n]
-	switch {
-	case ok:
-	case len(s.heap) < s.max:
-		i = len(s.heap)
-		s.heap = append(s.heap, Source{Network: n})
-		s.where[n] = i
-		i = s.up(i)
-	default:
-		i = 0
-		delete(s.where, s.heap[0].Network)
-		s.heap[0] = Source{Network: n, Amount: s.heap[0].Amount, Error: s.heap[0].Amount}
-		s.where[n] = 0
-	}
-	s.heap[i].Amount += amount
-	s.down(i)
-}
-
-func (s *sketch) up(i int) int {
-	for i > 0 {
-		parent := (i - 1) / 2
-		if s.heap[parent].Amount <= s.heap[i].Amount {
-			break
-		}
-		s.swap(i, parent)
-		i = parent
-	}
-	return i
-}
-
-func (s *sketch) down(i int) {
-	for {
-		c := 2*i + 1
-		if c >= len(s.heap) {
+	set := &s.sets[s.hash.mix(key, 0)%uint64(len(s.sets))]
+	least := 0
+	for i := range set {
+		if set[i].key == key {
+			set[i].amount += amount
 			return
 		}
-		if c+1 < len(s.heap) && s.heap[c+1].Amount < s.heap[c].Amount {
-			c++
+		if set[i].amount < set[least].amount {
+			least = i
 		}
-		if s.heap[i].Amount <= s.heap[c].Amount {
-			return
-		}
-		s.swap(i, c)
-		i = c
 	}
+	c := &set[least]
+	*c = counter{key: key, amount: c.amount + amount, error: c.amount}
 }
 
-func (s *sketch) swap(i, j int) {
-	s.heap[i], s.heap[j] = s.heap[j], s.heap[i]
-	s.where[s.heap[i].Network], s.where[s.heap[j].Network] = i, j
-}
-
-// halve halves all amounts, which keeps the heap's order.
+// halve halves all amounts.
 func (s *sketch) halve() {
-	for i := range s.heap {
-		s.heap[i].Amount /= 2
-		s.heap[i].Error /= 2
+	for i := range s.sets {
+		for j := range s.sets[i] {
+			s.sets[i][j].amount /= 2
+			s.sets[i][j].error /= 2
+		}
 	}
 }
 
+// top returns the n heaviest networks, the surest of equals first.
 func (s *sketch) top(n int) []Source {
-	all := slices.Clone(s.heap)
-	slices.SortFunc(all, func(a, b Source) int {
-		if a.Amount != b.Amount {
-			return int(max(-1, min(1, b.Amount-a.Amount)))
+	var all []Source
+	for i := range s.sets {
+		for _, c := range s.sets[i] {
+			if c.amount > c.error {
+				all = append(all, Source{keyNetwork(c.key), c.amount, c.error})
+			}
 		}
-		return a.Network.Addr().Compare(b.Network.Addr())
-	})
-	for len(all) > 0 && all[len(all)-1].Amount == 0 {
-		all = all[:len(all)-1]
 	}
-	return all[:min(n, len(all))]
+	slices.SortFunc(all, func(a, b Source) int {
+		return cmp.Or(cmp.Compare(b.Amount-b.Error, a.Amount-a.Error), a.Network.Addr().Compare(b.Network.Addr()))
+	})
+	return all[:min(max(0, n), len(all))]
 }
