@@ -287,6 +287,8 @@ func TestDecide_options(t *testing.T) {
 			guest: func(g *Guest) { g.Score.Hits = hitHeavy }, kind: Pass, by: "score"},
 		{name: "all lists in shadow", options: func(o *Options) { o.Shadow = []string{"dnsbl"} },
 			guest: func(g *Guest) { g.Score.Hits = hitHeavy | hitLight }, kind: Pass, by: "score"},
+		{name: "the list in shadow is not named", options: func(o *Options) { o.Shadow = []string{"dnsbl:heavy.test"} },
+			guest: func(g *Guest) { g.Score.Hits = hitHeavy | hitLight }, kind: Defer, by: "greylist", score: 1, reply: "is listed by light.test"},
 		{name: "score in shadow", options: func(o *Options) { o.Shadow = []string{"score"} },
 			guest: func(g *Guest) { g.Score.Hits = hitHeavy }, kind: Pass, by: "score", score: 3},
 		{name: "deny in shadow", options: func(o *Options) { o.Deny, o.Shadow = prefixes("192.0.2.0/24"), []string{"deny"} }, kind: Pass, by: "score"},

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/breakwater-mail/breakwater/internal/edge/dnsbl"
 	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 )
 
@@ -53,9 +54,7 @@ func (t *trial) blamed() *smtp.Reply {
 func (t *trial) listed() string {
 	var zone, text, url string
 	if t.p.parts.Lists != nil {
-		s := t.g.Score
-		s.Hits &^= s.Silent
-		zone, text, url = t.p.parts.Lists.Reason(s, t.addr)
+		zone, text, url = t.p.parts.Lists.Reason(t.blamedLists(), t.addr)
 	}
 	if zone == "" {
 		zone = "a DNSBL"
@@ -68,6 +67,18 @@ func (t *trial) listed() string {
 		what += "; see " + oneLine(url, replyTextMax)
 	}
 	return what
+}
+
+// blamedLists is the score without the lists that weighed nothing against the
+// guest: those that praise it, were silent, or are in shadow.
+func (t *trial) blamedLists() dnsbl.Score {
+	s := t.g.Score
+	for i, l := range t.r.lists {
+		if l.Weight <= 0 || !heard(s, i) || t.r.inShadow(t.r.listNames[i]) {
+			s.Hits &^= 1 << i
+		}
+	}
+	return s
 }
 
 // oneLine makes text of strangers fit into a reply.
