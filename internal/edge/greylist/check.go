@@ -20,6 +20,10 @@ type Decision struct {
 // Ask it of a known sender too: it passes, and Decision says whether this
 // message had to wait before the sender was known.
 //
+// If the pool of a deferred sender is learnt only afterwards, the same attempt
+// is to be given again, with the pool and its old time: it is noted and counts
+// no second time.
+//
 // Passing by the wait makes the pool one that is not asked to wait again.
 func (t *Table) Check(s Sender, to message.Address, now time.Time) Decision {
 	site, spf := t.secret.poolNames(s)
@@ -33,9 +37,12 @@ func (t *Table) Check(s Sender, to message.Address, now time.Time) Decision {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.expire(at)
-	w := t.queue.find(bySite, bySPF)
-	if w != nil {
-		t.dirty.Store(true) // it may have a new name
+	w, named := t.queue.find(bySite, bySPF)
+	if named {
+		t.dirty.Store(true)
+		if at <= w.last {
+			return t.answer(w, recipient, at, passed || !t.o.Enabled)
+		}
 	}
 	if w != nil && w.first > at { // the clock was set back
 		w.first, w.last = at, at
@@ -89,8 +96,13 @@ func (t *Table) Peek(s Sender, to message.Address, now time.Time) Decision {
 		first := time.Unix(at, 0).UTC()
 		return Decision{First: first, Retry: first.Add(t.o.Wait), Attempts: 1}
 	}
+	return t.answer(w, recipient, at, free)
+}
+
+// answer is what another attempt of a waiting sender would be told.
+func (t *Table) answer(w *waiter, to hash, at int64, free bool) Decision {
 	d := Decision{Pass: free || at-w.first >= whole(t.o.Wait), Attempts: 1}
-	h := w.message(recipient)
+	h := w.message(to)
 	if h != nil {
 		d.Attempts = int(h.attempts) + 1
 	}

@@ -175,7 +175,7 @@ func (t *Table) Accepted(s Sender, now time.Time) {
 	bySite, bySPF := t.secret.waitNames(s)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	w := t.queue.find(bySite, bySPF)
+	w, _ := t.queue.find(bySite, bySPF)
 	if w == nil {
 		return
 	}

@@ -234,6 +234,24 @@ func TestIncident_greylistHeader(t *testing.T) {
 	}
 }
 
+// SPF may be asked after the answer: the attempt is then given again with the
+// pool. It counts once, and the retry may come from anywhere.
+func TestCheck_poolLearntAfterwards(t *testing.T) {
+	tab, to := open(t, nil, on()), addr(t, "one@demo.test")
+	bare := from("192.0.2.10", "mx.example.org", "example.org", "")
+	pooled := from("192.0.2.10", "mx.example.org", "example.org", "spf:example.org")
+	tab.Accepted(from("203.0.113.1", "x.example", "example.net", "spf:example.org"), start().Add(-time.Hour))
+	tab.Check(bare, to, start())
+	tab.Check(pooled, to, start())
+	if r := tab.Report(start()); r.Delayed != 1 || r.Returned != 0 || r.Waiting != 1 {
+		t.Errorf("after it was noted: %+v, want one that waits", r)
+	}
+	d := tab.Check(from("198.51.100.1", "other.example.org", "example.org", "spf:example.org"), to, start().Add(5*time.Minute))
+	if !d.Pass || d.Attempts != 2 || d.Waited != 5*time.Minute {
+		t.Errorf("retry from elsewhere: %+v, want pass, 2 attempts, 5 minutes", d)
+	}
+}
+
 // One switch turns it off; what was held by then still says so.
 func TestCheck_switchedOff(t *testing.T) {
 	disk, s, to := newDisk(t), from("192.0.2.10", "mx.example.org", "example.org", ""), addr(t, "one@demo.test")

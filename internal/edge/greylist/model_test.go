@@ -21,6 +21,7 @@ type model struct {
 type modelWaiter struct {
 	names []string
 	first time.Time
+	last  time.Time
 	back  bool
 	taken bool
 	held  map[string]*modelHeld
@@ -49,7 +50,7 @@ func fresh(m map[string]time.Time, names []string, now time.Time) bool {
 	return false
 }
 
-func (m *model) find(s Sender) *modelWaiter {
+func (m *model) find(s Sender) (w *modelWaiter, named bool) {
 	names := pools(s)
 	for i := range names {
 		want := names[len(names)-1-i] + "|" + string(s.Domain) // by SPF first
@@ -58,13 +59,14 @@ func (m *model) find(s Sender) *modelWaiter {
 				if n == want {
 					if len(names) > len(w.names) {
 						w.names = append(w.names, names[1]+"|"+string(s.Domain))
+						return w, true
 					}
-					return w
+					return w, false
 				}
 			}
 		}
 	}
-	return nil
+	return nil, false
 }
 
 func (m *model) expire(now time.Time) {
@@ -79,7 +81,7 @@ func (m *model) expire(now time.Time) {
 func (m *model) check(s Sender, to string, now time.Time) Decision {
 	m.expire(now)
 	known := fresh(m.passed, pools(s), now) || fresh(m.accepted, pools(s), now)
-	w := m.find(s)
+	w, named := m.find(s)
 	if w == nil {
 		if known {
 			return Decision{Pass: true, Attempts: 1}
@@ -91,9 +93,23 @@ func (m *model) check(s Sender, to string, now time.Time) Decision {
 		m.waiting = append(m.waiting, w)
 	}
 	h := w.held[to]
+	if named && !now.After(w.last) { // told again with its pool: nothing changes
+		d := Decision{Pass: known || now.Sub(w.first) >= time.Minute, Attempts: 1}
+		if h != nil {
+			d.Attempts = h.attempts + 1
+		}
+		switch {
+		case !d.Pass:
+			d.First, d.Retry = w.first, w.first.Add(time.Minute)
+		case h != nil:
+			d.First, d.Waited = h.first, now.Sub(h.first)
+		}
+		return d
+	}
 	if known || now.Sub(w.first) >= time.Minute {
 		if !w.back && (h != nil || !known) {
 			w.back = true
+			w.last = now
 			m.returned++
 		}
 		for _, p := range pools(s) {
@@ -113,6 +129,7 @@ func (m *model) check(s Sender, to string, now time.Time) Decision {
 		w.held[to] = h
 	}
 	h.attempts++
+	w.last = now
 	return Decision{First: w.first, Retry: w.first.Add(time.Minute), Attempts: h.attempts}
 }
 
@@ -120,7 +137,7 @@ func (m *model) accept(s Sender, now time.Time) {
 	for _, p := range append(pools(s), netip.PrefixFrom(s.Addr, 24).Masked().String()) {
 		m.accepted[p] = now
 	}
-	w := m.find(s)
+	w, _ := m.find(s)
 	if w == nil {
 		return
 	}

@@ -61,14 +61,15 @@ func (q *queue) look(bySite, bySPF hash) *waiter {
 }
 
 // find is look, and remembers a name that the waiter did not have.
-func (q *queue) find(bySite, bySPF hash) *waiter {
-	w := q.look(bySite, bySPF)
+func (q *queue) find(bySite, bySPF hash) (w *waiter, named bool) {
+	w = q.look(bySite, bySPF)
 	if w != nil && w.bySPF == 0 && bySPF != 0 {
 		// At its first attempt DNS did not say that SPF authorises it.
 		w.bySPF = bySPF
 		q.byName[bySPF] = w
+		return w, true
 	}
-	return w
+	return w, false
 }
 
 func (q *queue) add(w *waiter) {
