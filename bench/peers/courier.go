@@ -23,13 +23,15 @@ const (
 	courierUser = 64990 // in none of Debian's ranges for users of packages
 	passwd      = "/etc/passwd"
 	group       = "/etc/group"
+	resolvConf  = "/etc/resolv.conf"
 )
 
 // courier is the part of the world that Courier believes it is installed in:
 // layers over /usr, /etc, /var/lib and /run of this mount namespace.
 type courier struct {
-	dir     string
-	mounted []string
+	dir      string
+	resolver []byte // what is mounted on resolv.conf: a layer over /etc hides it
+	mounted  []string
 }
 
 // StartCourier starts Courier's esmtpd with its queue, below dir, from the
@@ -42,12 +44,16 @@ func StartCourier(ctx context.Context, dir string, w Wall) (*Server, error) {
 	if _, err := os.Stat(CourierDir + "/usr/sbin/couriertcpd"); err != nil {
 		return nil, fmt.Errorf("%w: no %s (interop/install peers)", ErrMissing, CourierDir)
 	}
-	k := &courier{dir: dir}
+	resolver, err := os.ReadFile(resolvConf)
+	if err != nil {
+		return nil, err
+	}
+	k := &courier{dir: dir, resolver: resolver}
 	s := &Server{Name: "courier", user: func(int) string { return "one@" + w.Domain }, undo: k.unmount}
 	if err := k.mount(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: Courier's layers: %w", ErrMissing, err), k.unmount())
 	}
-	err := k.configure(ctx, w)
+	err = k.configure(ctx, w)
 	if err == nil {
 		err = k.start(ctx, s, w)
 	}
@@ -102,6 +108,7 @@ func (k *courier) configure(ctx context.Context, w Wall) error {
 	if err := errors.Join(
 		appendLine(passwd, "courier:x:"+id+":"+id+"::/var/lib/courier:/usr/sbin/nologin"),
 		appendLine(group, "courier:x:"+id+":"),
+		os.RemoveAll(resolvConf), os.WriteFile(resolvConf, k.resolver, 0o644),
 	); err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ type options struct {
 	quit      float64
 	processes int
 	dir       string
+	bin       string
 	json      string
 	markdown  string
 	timeout   time.Duration
@@ -51,6 +52,7 @@ func parseOptions(args []string) (*options, error) {
 	f.Float64Var(&o.quit, "quit", 0, "share of strangers that QUIT after their refusal")
 	f.IntVar(&o.processes, "processes", 3000, "processes at most, where a connection costs one")
 	f.StringVar(&o.dir, "dir", "", "where the servers keep their data (default: a temporary `folder`, removed at the end)")
+	f.StringVar(&o.bin, "bin", "", "breakwater program (default: built from this tree)")
 	f.StringVar(&o.json, "json", "", "also write the results to this `file`; - is standard output, instead of the table")
 	f.StringVar(&o.markdown, "markdown", "", "also write the table to this `file`")
 	f.DurationVar(&o.timeout, "timeout", time.Hour, "end the whole run after this")
@@ -129,11 +131,19 @@ func buildFirst(o *options) error {
 	if err := errors.Join(os.MkdirAll(o.dir, 0o755), os.Chmod(o.dir, 0o755), os.Setenv(key, o.dir)); err != nil {
 		return err
 	}
+	if o.bin != "" {
+		return nil
+	}
 	_, err = peers.Build(context.Background(), filepath.Join(o.dir, "bin"))
 	return err
 }
 
-func (o *options) bin() string { return filepath.Join(o.dir, "bin", "breakwater") }
+func (o *options) program() string {
+	if o.bin != "" {
+		return o.bin
+	}
+	return filepath.Join(o.dir, "bin", "breakwater")
+}
 
 // run plays the wave against one server after the other.
 func run(ctx context.Context, o *options) error {
@@ -209,7 +219,7 @@ func start(ctx context.Context, o *options, r *report, dns *peers.DNSBL, name, d
 	w := peers.Wall{Domain: domain, Zone: dns.Zone, Processes: o.processes}
 	switch name {
 	case "breakwater":
-		return peers.StartDemo(ctx, peers.Bin(o.bin()), dir, dns)
+		return peers.StartDemo(ctx, peers.Bin(o.program()), dir, dns)
 	case "postscreen":
 		return peers.StartPostscreen(ctx, dir, w)
 	default:
@@ -242,7 +252,7 @@ func play(ctx context.Context, o *options, s *peers.Server, dir string) (*load.R
 	for _, pid := range s.Pids() {
 		args = append(args, "--pid", strconv.Itoa(pid))
 	}
-	cmd := exec.CommandContext(ctx, o.bin(), args...)
+	cmd := exec.CommandContext(ctx, o.program(), args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute
 	var out strings.Builder
