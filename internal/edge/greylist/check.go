@@ -62,6 +62,7 @@ func (t *Table) Check(s Sender, to message.Address, now time.Time) Decision {
 			seen := newStamp(now, false)
 			t.known.put(site, seen)
 			t.known.put(spf, seen)
+			t.dirty.Store(true)
 		}
 		return t.pass(w, recipient, at, free)
 	}
