@@ -52,10 +52,36 @@ type nft struct {
 	sets   []*nftables.Set
 	rules  []uint64 // handles, as build found them
 	still  bool     // the kernel cannot prolong by packets
+	mine   int      // the socket that says that the table is ours; -1: none
+}
+
+// errTaken says that the table belongs to another process.
+var errTaken = errors.New("another host on this machine uses the table; give one of them a table of its own")
+
+// claim makes sure that no two hosts change one table back and forth. What
+// says so is a name that, as the table, belongs to the network namespace, and
+// ends with the process: that of an abstract socket.
+func (k *nft) claim() error {
+	if k.mine >= 0 {
+		return nil
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("claim the table: %w", err)
+	}
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: "@breakwater/ban/" + k.o.Table}); err != nil {
+		_ = unix.Close(fd)
+		if errors.Is(err, unix.EADDRINUSE) {
+			return errTaken
+		}
+		return fmt.Errorf("claim the table: %w", err)
+	}
+	k.mine = fd
+	return nil
 }
 
 func newKernel(o Options) (kernel, error) {
-	k := &nft{o: o, clock: o.Clock, thread: startThread()}
+	k := &nft{o: o, clock: o.Clock, thread: startThread(), mine: -1}
 	k.table = &nftables.Table{Name: o.Table, Family: nftables.TableFamilyINet}
 	accept := nftables.ChainPolicyAccept
 	k.hook = &nftables.Chain{
@@ -103,6 +129,9 @@ func (k *nft) conn() (*nftables.Conn, error) {
 }
 
 func (k *nft) build(ctx context.Context) (lost bool, err error) {
+	if err := k.claim(); err != nil {
+		return false, err
+	}
 	err = k.thread.do(ctx, func() error {
 		lost, err = k.buildTable(false)
 		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) {
@@ -383,7 +412,13 @@ func (k *nft) remove(ctx context.Context) error {
 	})
 }
 
-func (k *nft) close() { k.thread.stop() }
+func (k *nft) close() {
+	k.thread.stop()
+	if k.mine >= 0 {
+		_ = unix.Close(k.mine)
+		k.mine = -1
+	}
+}
 
 // note says what this kernel cannot do.
 func (k *nft) note() string {

@@ -74,7 +74,7 @@ func held(t *testing.T, table, set string) string {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(seenWait); !ok(); time.Sleep(lookGap) {
+	for end := time.Now().Add(seenWait); !ok(); <-time.After(lookGap) {
 		if time.Now().After(end) {
 			t.Fatalf("%s: not within %s", what, seenWait)
 		}
@@ -162,7 +162,7 @@ func TestKernel_dropsAndProlongs(t *testing.T) {
 			}
 			l.Ban(addr(c.bad), "test")
 			eventually(t, "in the kernel's set", func() bool { return strings.Contains(held(t, table, c.set), c.bad) })
-			for end := time.Now().Add(6 * time.Second); time.Now().Before(end); time.Sleep(time.Second) {
+			for end := time.Now().Add(6 * time.Second); time.Now().Before(end); <-time.After(time.Second) {
 				if knock(t, c.bad, port) {
 					t.Fatal("let in although each of its packets prolongs the ban")
 				}
@@ -307,7 +307,7 @@ func TestKernel_oldestOut(t *testing.T) {
 	for i := range 5 * limit {
 		l.Ban(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), "test")
 		if i%50 == 49 {
-			time.Sleep(gather)
+			<-time.After(gather)
 		}
 	}
 	eventually(t, "the latest alone in the kernel", func() bool {
@@ -351,6 +351,32 @@ func TestKernel_mendsWhatOthersChange(t *testing.T) {
 	}
 }
 
+// TestKernel_twoHosts: the second leaves the first's table alone, and takes it
+// when the first has gone.
+func TestKernel_twoHosts(t *testing.T) {
+	t.Parallel()
+	const table = "twice"
+	first, stop := start(t, Options{Table: table})
+	first.Ban(addr("192.0.2.1"), "test")
+	eventually(t, "in the kernel's set", func() bool { return strings.Contains(held(t, table, "v4"), "192.0.2.1") })
+	second, err := New(Options{Table: table})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if up, why := second.State(); up || !strings.Contains(why, "another host") {
+		t.Fatalf("the second host: got %v, %q", up, why)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = second.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	stop()
+	eventually(t, "the second has the table", func() bool {
+		up, _ := second.State()
+		return up && second.Len() == 1
+	})
+}
+
 // TestKernel_withoutUpdate is a kernel that cannot prolong by packets.
 func TestKernel_withoutUpdate(t *testing.T) {
 	t.Parallel()
@@ -364,7 +390,7 @@ func TestKernel_withoutUpdate(t *testing.T) {
 	l.Ban(addr("127.0.0.99"), "test")
 	eventually(t, "dropped", func() bool { return !knock(t, "127.0.0.99", port) })
 	// Banned once more it has its whole time again, whatever the kernel.
-	time.Sleep(2 * time.Second)
+	<-time.After(2 * time.Second)
 	l.Ban(addr("127.0.0.99"), "test")
 	eventually(t, "afresh", func() bool { return strings.Contains(held(t, table, "v4"), "expires 9m59s") })
 }
@@ -405,7 +431,7 @@ func helperDropped(asRoot bool) int {
 		if e := l.Entries(); len(e) == 1 && (e[0].Kernel || !up) {
 			break
 		}
-		time.Sleep(lookGap)
+		<-time.After(lookGap)
 	}
 	tasks, _ := os.ReadDir("/proc/self/task")
 	var caps []string

@@ -108,8 +108,8 @@ func (l *List) Ban(a netip.Addr, why string) {
 	l.poke()
 }
 
-// Banned tells whether an address is banned. While the kernel does not drop
-// its packets, to be asked for is what prolongs a ban.
+// Banned tells whether an address is banned. It is for what came past the
+// kernel: to be asked about prolongs a ban.
 func (l *List) Banned(a netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -156,6 +156,13 @@ func (l *List) Entries() []Entry {
 		return a.Prefix.Addr().Compare(b.Prefix.Addr())
 	})
 	return all
+}
+
+// Len gives how many sources and networks are banned.
+func (l *List) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.m.bans.len() + len(l.m.fixed.of)
 }
 
 // Why tells why an address is banned, or in words why it is not or cannot be.

@@ -160,18 +160,26 @@ func cut(why string) string {
 	return why[:end]
 }
 
-// banned tells whether an address is banned. It is asked about what came past
-// the kernel, so while the kernel does not have the ban this is where a
-// source's knocking prolongs it.
+// prolongParts: a ban that the kernel has is prolonged from here when a part of
+// its time in so many is over, so that knocking does not become a stream of
+// messages to the kernel.
+const prolongParts = 8
+
+// banned tells whether an address is banned. What is asked about came past the
+// kernel, or through a proxy, so this is where its knocking prolongs the ban.
 func (m *machine) banned(a netip.Addr, now time.Time) bool {
 	a, ok := plain(a)
 	if !ok {
 		return false
 	}
 	if s := m.bans.get(a); s != nil && !s.ended(now) {
+		s.count++
+		until := now.Add(m.timeout)
 		if !s.kernel || m.link != linkUp {
-			s.count++
-			m.bans.end(s, now.Add(m.timeout))
+			m.bans.end(s, until)
+		} else if until.UnixNano()-s.until > int64(m.timeout/prolongParts) {
+			m.bans.end(s, until)
+			m.mark(a)
 		}
 		return true
 	}

@@ -114,6 +114,92 @@ func newModel(o Options) *model {
 		exempt: map[netip.Addr]time.Time{}, fixed: map[netip.Prefix]time.Time{}}
 }
 
+// pair is a list without a kernel and the model of it.
+type pair struct {
+	l     *List
+	m     *model
+	clock *sim.Clock
+}
+
+// tick moves the clock so that no two ends are alike.
+func (p *pair) tick() time.Time {
+	p.clock.Advance(time.Millisecond)
+	p.m.forget(p.clock.Now())
+	return p.clock.Now()
+}
+
+func (p *pair) ban(t *rapid.T) {
+	now, a := p.tick(), drawAddr(t)
+	p.l.mu.Lock()
+	p.l.m.expire(now, p.m.max) // as Run does; the model forgets too
+	p.l.mu.Unlock()
+	p.l.Ban(a, "test")
+	p.m.ban(a, now)
+}
+
+func (p *pair) knock(t *rapid.T) {
+	now, a := p.tick(), drawAddr(t)
+	if got, want := p.l.Banned(a), p.m.banned(a, now, true); got != want {
+		t.Fatalf("banned %s: got %v, want %v", a, got, want)
+	}
+}
+
+func (p *pair) add(t *rapid.T) {
+	q, d := drawPrefix(t), time.Duration(rapid.IntRange(1, 60).Draw(t, "minutes"))*time.Minute
+	now := p.clock.Now()
+	if got, want := p.l.Add(q, "test", d) == nil, p.m.add(q, now, now.Add(d)); got != want {
+		t.Fatalf("add %s: got %v, want %v", q, got, want)
+	}
+}
+
+func (p *pair) remove(t *rapid.T) {
+	q := drawPrefix(t)
+	end, want := p.m.fixed[q]
+	want = want && end.After(p.clock.Now())
+	delete(p.m.fixed, q)
+	if _, ok := p.m.bans[q.Addr()]; ok && q.IsSingleIP() {
+		delete(p.m.bans, q.Addr())
+		want = true
+	}
+	p.l.mu.Lock()
+	p.l.m.expire(p.clock.Now(), p.m.max)
+	p.l.m.expireFixed(p.clock.Now())
+	p.l.mu.Unlock()
+	if got, err := p.l.Remove(q); got != want || err != nil {
+		t.Fatalf("remove %s: got %v, %v, want %v", q, got, err, want)
+	}
+}
+
+func (p *pair) login(t *rapid.T) {
+	a := drawAddr(t)
+	p.l.Authenticated(a)
+	p.m.exempt[a] = p.clock.Now().Add(exemptDay)
+	delete(p.m.bans, a)
+}
+
+func (p *pair) reload(t *rapid.T) {
+	never := rapid.SliceOfN(rapid.Custom(drawPrefix), 0, 2).Draw(t, "never")
+	p.l.Reload(never)
+	p.m.reload(never)
+}
+
+func (p *pair) advance(t *rapid.T) {
+	p.clock.Advance(time.Duration(rapid.SampledFrom([]int{1, 9, 11, 60, 1441}).Draw(t, "minutes")) * time.Minute)
+	p.m.forget(p.clock.Now())
+}
+
+func (p *pair) same(t *rapid.T) {
+	for i := range 16 {
+		a := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
+		if _, _, got := p.l.Why(a); got != p.m.banned(a, p.clock.Now(), false) {
+			t.Fatalf("why %s: got %v, want %v", a, got, !got)
+		}
+	}
+	if n := p.l.m.bans.len(); n > p.m.max {
+		t.Fatalf("got %d bans, want at most %d", n, p.m.max)
+	}
+}
+
 // TestModel_userSpace compares the list without a kernel with plain maps.
 func TestModel_userSpace(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -121,70 +207,10 @@ func TestModel_userSpace(t *testing.T) {
 		clock := sim.NewClock(start2026)
 		o.Clock, o.Kernel = clock, Off
 		l, _ := New(o)
-		m := newModel(o)
-		tick := func() { clock.Advance(time.Millisecond); m.forget(clock.Now()) } // no two ends alike
+		p := &pair{l: l, m: newModel(o), clock: clock}
 		t.Repeat(map[string]func(*rapid.T){
-			"ban": func(t *rapid.T) {
-				tick()
-				a := drawAddr(t)
-				l.mu.Lock()
-				l.m.expire(clock.Now(), o.Max) // as Run does; the model forgets too
-				l.mu.Unlock()
-				l.Ban(a, "test")
-				m.ban(a, clock.Now())
-			},
-			"knock": func(t *rapid.T) {
-				tick()
-				a := drawAddr(t)
-				if got, want := l.Banned(a), m.banned(a, clock.Now(), true); got != want {
-					t.Fatalf("banned %s: got %v, want %v", a, got, want)
-				}
-			},
-			"add": func(t *rapid.T) {
-				p, d := drawPrefix(t), time.Duration(rapid.IntRange(1, 60).Draw(t, "minutes"))*time.Minute
-				if got, want := l.Add(p, "test", d) == nil, m.add(p, clock.Now(), clock.Now().Add(d)); got != want {
-					t.Fatalf("add %s: got %v, want %v", p, got, want)
-				}
-			},
-			"remove": func(t *rapid.T) {
-				p := drawPrefix(t)
-				_, want := m.fixed[p]
-				delete(m.fixed, p)
-				if _, ok := m.bans[p.Addr()]; ok && p.IsSingleIP() {
-					delete(m.bans, p.Addr())
-					want = true
-				}
-				if got, _ := l.Remove(p); got != want && want {
-					t.Fatalf("remove %s: got %v, want %v", p, got, want)
-				}
-			},
-			"login": func(t *rapid.T) {
-				a := drawAddr(t)
-				l.Authenticated(a)
-				m.exempt[a] = clock.Now().Add(exemptDay)
-				delete(m.bans, a)
-			},
-			"reload": func(t *rapid.T) {
-				never := rapid.SliceOfN(rapid.Custom(drawPrefix), 0, 2).Draw(t, "never")
-				l.Reload(never)
-				m.reload(never)
-			},
-			"advance": func(t *rapid.T) {
-				clock.Advance(time.Duration(rapid.SampledFrom([]int{1, 9, 11, 60, 1441}).Draw(t, "minutes")) * time.Minute)
-				m.forget(clock.Now())
-			},
-			"": func(t *rapid.T) {
-				now := clock.Now()
-				for i := range 16 {
-					a := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
-					if _, _, got := l.Why(a); got != m.banned(a, now, false) {
-						t.Fatalf("why %s: got %v, want %v", a, got, !got)
-					}
-				}
-				if n := l.m.bans.len(); n > o.Max {
-					t.Fatalf("got %d bans, want at most %d", n, o.Max)
-				}
-			},
+			"ban": p.ban, "knock": p.knock, "add": p.add, "remove": p.remove,
+			"login": p.login, "reload": p.reload, "advance": p.advance, "": p.same,
 		})
 	})
 }
