@@ -3,6 +3,8 @@ package policy
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -43,6 +45,29 @@ type ShadowExample struct {
 	From    string    `json:"from,omitempty"`
 	Would   string    `json:"would"` // "refuse" or "defer"
 	Good    bool      `json:"good"`
+}
+
+// WriteTo writes the report for people.
+func (r ShadowReport) WriteTo(w io.Writer) (int64, error) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "checks in shadow since %s\n", r.Since.UTC().Format(time.RFC3339))
+	if len(r.Checks) == 0 {
+		b.WriteString("none of them has seen anything\n")
+	}
+	for _, c := range r.Checks {
+		fmt.Fprintf(&b, "%s: saw something in %d, would have refused %d and deferred %d; %d of those were good\n",
+			c.Check, c.Saw, c.WouldRefuse, c.WouldDefer, c.Good)
+		for _, x := range c.Examples {
+			verdict := "    "
+			if x.Good {
+				verdict = "good"
+			}
+			fmt.Fprintf(&b, "  %s %s session %s, client [%s], HELO %q, from <%s>: would %s\n",
+				verdict, x.At.UTC().Format(time.RFC3339), x.Session, x.IP, x.Helo, x.From, x.Would)
+		}
+	}
+	n, err := io.WriteString(w, b.String())
+	return int64(n), err
 }
 
 // shadow counts for the report.

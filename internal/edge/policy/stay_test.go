@@ -215,6 +215,10 @@ func TestShadow(t *testing.T) {
 			if x := early.Examples[0]; x.Session != "early0" || !x.Good || x.IP != "192.0.2.7" || x.From != "jo@sender.test" || x.Would != "refuse" {
 				t.Errorf("example = %+v", x)
 			}
+			var text strings.Builder
+			if _, err := r.WriteTo(&text); err != nil || !strings.Contains(text.String(), "early-talk: saw something in 5, would have refused 4 and deferred 0; 2 of those were good\n  good ") {
+				t.Errorf("text = %s, %v", text.String(), err)
+			}
 		})
 	}
 }
