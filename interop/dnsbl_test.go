@@ -178,80 +178,92 @@ func (r *rbldnsd) lines(text string, want int) {
 }
 
 func TestDNSBL(t *testing.T) {
-	t.Run("answers", func(t *testing.T) {
-		t.Parallel()
-		r := startLists(t)
-		r.want("192.0.2.2", 0, 0)
-		r.want("198.51.100.77", 5, black)
-		r.want("203.0.113.77", -3, white)
-		r.want("2001:db8:bad::1", 5, black)
-		r.want("2001:db8::1", 0, 0)
-		r.want("::ffff:192.0.2.1", 5, black)
-		a := netip.MustParseAddr("192.0.2.1")
-		eventually(t, "the text of a listing", func() bool {
-			zone, text, url := r.checker.Reason(dnsbl.Score{Hits: black}, a)
-			return zone == blackZone && text == "Listed, see https://bl.example/q?ip=192.0.2.1" && url == "https://bl.example/q?ip=192.0.2.1"
+	for name, test := range map[string]func(*testing.T){
+		"answers":                          listsAnswer,
+		"killed and restarted":             listsKilled,
+		"stopped":                          listsStopped,
+		"poisoned":                         listsPoisoned,
+		"listing everybody from the start": listsOfEverybody,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t)
 		})
-		for i, f := range r.checker.Findings(t.Context(), a) {
-			if f.Listed != (i == 0) || f.Ignored != "" {
-				t.Errorf("got %+v, want the first list alone to list %s", f, a)
-			}
+	}
+}
+
+func listsAnswer(t *testing.T) {
+	r := startLists(t)
+	r.want("192.0.2.2", 0, 0)
+	r.want("198.51.100.77", 5, black)
+	r.want("203.0.113.77", -3, white)
+	r.want("2001:db8:bad::1", 5, black)
+	r.want("2001:db8::1", 0, 0)
+	r.want("::ffff:192.0.2.1", 5, black)
+	a := netip.MustParseAddr("192.0.2.1")
+	eventually(t, "the text of a listing", func() bool {
+		zone, text, url := r.checker.Reason(dnsbl.Score{Hits: black}, a)
+		return zone == blackZone && text == "Listed, see https://bl.example/q?ip=192.0.2.1" && url == "https://bl.example/q?ip=192.0.2.1"
+	})
+	for i, f := range r.checker.Findings(t.Context(), a) {
+		if f.Listed != (i == 0) || f.Ignored != "" {
+			t.Errorf("got %+v, want the first list alone to list %s", f, a)
 		}
+	}
+}
+
+func listsKilled(t *testing.T) {
+	r := startLists(t)
+	r.kill()
+	r.until(0, dnsbl.Silent)
+	r.until(1, dnsbl.Silent)
+	r.start()
+	r.until(0, dnsbl.OK)
+	r.until(1, dnsbl.OK)
+	r.want("192.0.2.1", 5, black)
+	r.lines("DNS list is ignored", 2)
+	r.lines("DNS list is used again", 2)
+}
+
+func listsStopped(t *testing.T) {
+	r := startLists(t)
+	if err := r.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	r.until(0, dnsbl.Silent)
+	if err := r.cmd.Process.Signal(syscall.SIGCONT); err != nil { // late answers to all of it
+		t.Fatal(err)
+	}
+	r.until(0, dnsbl.OK)
+	r.want("192.0.2.1", 5, black)
+}
+
+func listsPoisoned(t *testing.T) {
+	r := startLists(t)
+	r.data("black", blackSane+"127.0.0.1\n")
+	// Tested again because of a hit: what it says of others is still right.
+	last := byte(0)
+	eventually(t, "list poisoned", func() bool {
+		last++
+		r.check(netip.AddrFrom4([4]byte{198, 51, 100, last}).String())
+		return r.checker.Health()[0].State == dnsbl.Poisoned
 	})
-	t.Run("killed and restarted", func(t *testing.T) {
-		t.Parallel()
-		r := startLists(t)
-		r.kill()
-		r.until(0, dnsbl.Silent)
-		r.until(1, dnsbl.Silent)
-		r.start()
-		r.until(0, dnsbl.OK)
-		r.until(1, dnsbl.OK)
-		r.want("192.0.2.1", 5, black)
-		r.lines("DNS list is ignored", 2)
-		r.lines("DNS list is used again", 2)
-	})
-	t.Run("stopped", func(t *testing.T) {
-		t.Parallel()
-		r := startLists(t)
-		if err := r.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		r.until(0, dnsbl.Silent)
-		if err := r.cmd.Process.Signal(syscall.SIGCONT); err != nil { // late answers to all of it
-			t.Fatal(err)
-		}
-		r.until(0, dnsbl.OK)
-		r.want("192.0.2.1", 5, black)
-	})
-	t.Run("poisoned", func(t *testing.T) {
-		t.Parallel()
-		r := startLists(t)
-		r.data("black", blackSane+"127.0.0.1\n")
-		// Tested again because of a hit: what it says of others is still right.
-		last := byte(0)
-		eventually(t, "list poisoned", func() bool {
-			last++
-			r.check(netip.AddrFrom4([4]byte{198, 51, 100, last}).String())
-			return r.checker.Health()[0].State == dnsbl.Poisoned
-		})
-		r.ignored("192.0.2.1")
-		r.data("black", blackSane)
-		r.until(0, dnsbl.OK)
-		r.want("192.0.2.1", 5, black)
-		r.lines("DNS list is ignored", 1)
-	})
-	t.Run("listing everybody from the start", func(t *testing.T) {
-		t.Parallel()
-		r := startLists(t)
-		r.kill()
-		r.data("black", everybody)
-		r.until(0, dnsbl.Silent)
-		r.start()
-		r.until(0, dnsbl.Poisoned)
-		r.ignored("192.0.2.1")
-		r.ignored("100.65.0.1")
-	})
+	r.ignored("192.0.2.1")
+	r.data("black", blackSane)
+	r.until(0, dnsbl.OK)
+	r.want("192.0.2.1", 5, black)
+	r.lines("DNS list is ignored", 1)
+}
+
+func listsOfEverybody(t *testing.T) {
+	r := startLists(t)
+	r.kill()
+	r.data("black", everybody)
+	r.until(0, dnsbl.Silent)
+	r.start()
+	r.until(0, dnsbl.Poisoned)
+	r.ignored("192.0.2.1")
+	r.ignored("100.65.0.1")
 }
 
 // ignored wants the black list to be ignored.

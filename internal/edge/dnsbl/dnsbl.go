@@ -224,6 +224,10 @@ func (c *Checker) Check(a netip.Addr, done func(Score)) (s Score, ready bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k.issuing = false
+	if k.left != 0 && !c.watching {
+		c.watching = true
+		go c.watch()
+	}
 	if k.left != 0 || k.over {
 		return Score{}, false
 	}
@@ -338,10 +342,6 @@ func (c *Checker) push(k *check) {
 	}
 	c.last = k
 	c.waiting++
-	if !c.watching {
-		c.watching = true
-		go c.watch()
-	}
 }
 
 // unlink ends a check; the checker is locked.
