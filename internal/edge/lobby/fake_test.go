@@ -91,7 +91,6 @@ func (f *fakeGate) Decide(g *policy.Guest) policy.Verdict {
 	case !g.HasTo && g.Helo == "notls.example":
 		return policy.Verdict{Kind: policy.Refuse}
 	}
-	f.gone(g)
 	return policy.Verdict{Kind: policy.Pass, By: "none"}
 }
 
@@ -100,6 +99,15 @@ func (f *fakeGate) Left(g *policy.Guest) {
 	defer f.mu.Unlock()
 	f.gone(g)
 	f.left = append(f.left, *g)
+}
+
+// passed notes a hand-over.
+func (f *fakeGate) passed(o *Handover) {
+	if !o.Fresh {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.gone(&o.Guest)
+	}
 }
 
 // gone is called with mu held.

@@ -17,6 +17,7 @@ import (
 // fakeShell is a shell whose connections are buffers.
 type fakeShell struct {
 	h     *hall
+	gate  *fakeGate
 	conns map[int32]*fakeConn
 	last  int32
 	later []answer // scores that are on their way
@@ -76,6 +77,7 @@ func (f *fakeShell) pass(fd int32, rest []byte, o Handover) bool {
 		panic("handed over twice, or after it was closed")
 	}
 	c.over, c.rest = &o, string(rest)
+	f.gate.passed(&o)
 	return true
 }
 
@@ -95,7 +97,7 @@ type world struct {
 
 func newWorld(t testing.TB, o Options, gate *fakeGate) *world {
 	o = o.withDefaults()
-	w := &world{t: t, o: o, gate: gate, now: time.Unix(1_800_000_000, 0), sh: &fakeShell{conns: map[int32]*fakeConn{}}}
+	w := &world{t: t, o: o, gate: gate, now: time.Unix(1_800_000_000, 0), sh: &fakeShell{gate: gate, conns: map[int32]*fakeConn{}}}
 	w.h = newHall(&w.o, &pool{strangers: int64(o.Strangers), budget: o.Budget, tlsGuests: int64(o.TLSGuests)}, gate, listen.NewIDs())
 	w.h.lead = true
 	w.h.sh, w.sh.h = w.sh, w.h

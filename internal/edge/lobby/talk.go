@@ -64,9 +64,6 @@ func (h *hall) hear(slot uint32, g *guest, in []byte) {
 	if c.d.Due() != due {
 		g.spoke = g.ms(h.now)
 	}
-	if c.d.Early() {
-		h.fault(slot, g, policy.Pipelined)
-	}
 	h.setRank(slot, g, g.judgeRank())
 	if !h.keep(slot, g, &c) {
 		h.sh.write(g.fd, slot, g.gen, []byte(replyFull))
@@ -88,6 +85,9 @@ func (h *hall) run(slot uint32, g *guest, c *conversation, in []byte) (over bool
 		var a smtp.Action
 		a, h.out = m.Step(&c.d, ev, now, h.out)
 		h.noteReplies(slot, g, h.out[said:])
+		if c.d.Early() {
+			h.fault(slot, g, policy.Pipelined)
+		}
 		switch a.Kind {
 		case smtp.ActionRead:
 			if in = in[a.N:]; len(in) == 0 {
