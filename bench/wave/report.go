@@ -95,5 +95,5 @@ func (p *report) table(w io.Writer) {
 
 // class prints a class of good senders: two cells.
 func class(c load.Class) string {
-	return fmt.Sprintf("%d of %d | %.1f beyond %.0f (quiet %.1f)", c.OK, c.Sent, c.P99, c.Wait, c.Quiet.P99)
+	return fmt.Sprintf("%d of %d | %.1f beyond %.0f (quiet %.1f; banner now after %.0f)", c.OK, c.Sent, c.P99, c.Wait, c.Quiet.P99, c.Banner.P50)
 }

@@ -55,6 +55,8 @@ type Class struct {
 	Worst float64 `json:"worst_ms"`
 	Wait  float64 `json:"wait_ms"` // median wait before the banner, in the quiet phase
 	Quiet Quiet   `json:"quiet"`
+
+	Banner Spread `json:"banner_ms"` // wait before the banner, during the wave
 }
 
 // Quiet is the same before the wave.
@@ -67,9 +69,9 @@ type Quiet struct {
 
 // Server is what the wave cost the server's processes.
 type Server struct {
-	PSSPerGuest   float64 `json:"pss_bytes_per_guest"` // (PSS at the most guests − idle) ÷ guests
+	PSSPerGuest   float64 `json:"pss_bytes_per_guest"` // (PSS with the most guests − idle) ÷ guests
 	CPUPerRefusal float64 `json:"cpu_ms_per_refusal"`  // without what its good deliveries cost in the quiet phase
-	PSSIdle       int64   `json:"pss_idle_bytes"`
+	PSSIdle       int64   `json:"pss_idle_bytes"` // the lowest seen
 	PSSMax        int64   `json:"pss_max_bytes"`
 	CPUWave       float64 `json:"cpu_ms_wave"`           // all of it, during the wave
 	CPUPerGood    float64 `json:"cpu_ms_per_good_quiet"` // per good delivery in the quiet phase

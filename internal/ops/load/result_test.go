@@ -22,7 +22,7 @@ func sampleResult() *Result {
 		Offered: 18060, HeldMax: 18059, RefusedAtRcpt: 18200, Lost: 3,
 		Good: Good{
 			Sent: 8, OK: 7, P50: 1.5, P99: 12.25, Worst: 13,
-			Known:    Class{Sent: 4, OK: 4, P50: 1, P99: 2, Worst: 3, Wait: 0.5, Quiet: Quiet{Sent: 64, OK: 64, P50: 1, P99: 2}},
+			Known:    Class{Sent: 4, OK: 4, P50: 1, P99: 2, Worst: 3, Wait: 0.5, Quiet: Quiet{Sent: 64, OK: 64, P50: 1, P99: 2}, Banner: Spread{0.5, 1, 2}},
 			New:      Class{Sent: 4, OK: 3, P50: 4, P99: 12.25, Worst: 13, Wait: 6000, Quiet: Quiet{Sent: 16, OK: 16, P50: 3, P99: 5}},
 			Failures: map[string]int{"451 at rcpt": 1},
 		},

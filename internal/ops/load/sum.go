@@ -29,9 +29,11 @@ func millisOf(d time.Duration) float64 { return float64(d) / float64(time.Millis
 // server sums up what the wave cost. Good mail has a price of its own, which is
 // known from the quiet phase and taken off.
 func (w *wave) server(refusals, good int) *Server {
-	s := &Server{PSSIdle: w.before.pss, PSSMax: max(w.pssMax, w.before.pss)}
+	// A runtime may give memory of its start back in the midst of the wave:
+	// what the guests cost is what is used above the lowest ever seen.
+	s := &Server{PSSIdle: w.pssMin, PSSMax: w.pssMax}
 	if w.mostHeld > 0 {
-		s.PSSPerGuest = max(0, float64(w.mostPSS-w.before.pss)/float64(w.mostHeld))
+		s.PSSPerGuest = float64(w.mostPSS-w.pssMin) / float64(w.mostHeld)
 	}
 	if w.after.cpu == 0 {
 		return s // interrupted before the wave
@@ -50,6 +52,7 @@ func (w *wave) server(refusals, good int) *Server {
 // good sums up the good senders.
 func (w *wave) good() Good {
 	all, known, fresh := newTimes(), newTimes(), newTimes()
+	banners := map[bool]times{true: newTimes(), false: newTimes()}
 	g := Good{Known: w.quiet.known, New: w.quiet.fresh, Failures: failures(w.outcomes)}
 	for _, o := range w.outcomes {
 		class, in := &g.New, fresh
@@ -59,6 +62,7 @@ func (w *wave) good() Good {
 		g.Sent++
 		class.Sent++
 		if o.failure == "" {
+			banners[o.known].add(o.wait)
 			g.OK++
 			class.OK++
 			in.add(w.post.beyond(o))
@@ -68,6 +72,7 @@ func (w *wave) good() Good {
 	g.P50, g.P99, g.Worst = all.ms(50), all.ms(99), all.worst()
 	g.Known.P50, g.Known.P99, g.Known.Worst = known.ms(50), known.ms(99), known.worst()
 	g.New.P50, g.New.P99, g.New.Worst = fresh.ms(50), fresh.ms(99), fresh.worst()
+	g.Known.Banner, g.New.Banner = banners[true].spread(), banners[false].spread()
 	return g
 }
 

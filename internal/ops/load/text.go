@@ -44,8 +44,9 @@ func (r *Result) Text() string {
 		name string
 		c    Class
 	}{{"good, known", r.Good.Known}, {"good, new", r.Good.New}} {
-		row(c.name, "%d of %d delivered; p50 %s ms, p99 %s ms, worst %s ms beyond a wait of %s ms (quiet: p50 %s ms, p99 %s ms)", c.c.OK, c.c.Sent,
-			short(c.c.P50), short(c.c.P99), short(c.c.Worst), short(c.c.Wait), short(c.c.Quiet.P50), short(c.c.Quiet.P99))
+		row(c.name, "%d of %d delivered; p50 %s ms, p99 %s ms, worst %s ms beyond a wait of %s ms (quiet: p50 %s ms, p99 %s ms; waits now: p50 %s ms, p99 %s ms)", c.c.OK, c.c.Sent,
+			short(c.c.P50), short(c.c.P99), short(c.c.Worst), short(c.c.Wait), short(c.c.Quiet.P50), short(c.c.Quiet.P99),
+			short(c.c.Banner.P50), short(c.c.Banner.P99))
 	}
 	row("good, all", "%d of %d delivered; p50 %s ms, p99 %s ms, worst %s ms", r.Good.OK, r.Good.Sent, short(r.Good.P50), short(r.Good.P99), short(r.Good.Worst))
 	if len(r.Good.Failures) > 0 {

@@ -41,6 +41,7 @@ type wave struct {
 	status   Progress  // guarded by mu, as the rest
 	since    time.Time // when the phase began
 	samples  []Sample
+	pssMin   int64
 	pssMax   int64
 	mostHeld int   // at a look at the server's memory
 	mostPSS  int64 // then
@@ -63,6 +64,7 @@ func Wave(ctx context.Context, o Options) (*Result, error) {
 		watch.Go(func() { w.meterAll(watching) })
 	}
 	w.idle = w.meter.read()
+	w.remember(w.idle.pss, 0)
 	err = w.quietPhase(ctx)
 	if err == nil && ctx.Err() == nil {
 		err = w.storm(ctx)
@@ -132,6 +134,7 @@ func (w *wave) reach(ctx context.Context) error {
 // storm plays the curve, with good mail beside it.
 func (w *wave) storm(ctx context.Context) error {
 	w.before = w.meter.read()
+	w.remember(w.before.pss, 0)
 	w.post.begin()
 	began := time.Now()
 	w.phase(PhaseWave, began, w.curve.end())
@@ -213,12 +216,20 @@ func (w *wave) meterAll(ctx context.Context) {
 		began := time.Now()
 		u := w.meter.read()
 		gap = max(meterGapMin, meterShare*time.Since(began))
-		w.mu.Lock()
-		w.status.PSS = u.pss
-		w.pssMax = max(w.pssMax, u.pss)
-		if held > 0 && held >= w.mostHeld {
-			w.mostHeld, w.mostPSS = held, u.pss
-		}
-		w.mu.Unlock()
+		w.remember(u.pss, held)
+	}
+}
+
+// remember takes the server's memory with a number of guests.
+func (w *wave) remember(pss int64, held int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.status.PSS = pss
+	w.pssMax = max(w.pssMax, pss)
+	if w.pssMin == 0 || pss < w.pssMin {
+		w.pssMin = pss
+	}
+	if held > 0 && (held > w.mostHeld || held == w.mostHeld && pss > w.mostPSS) {
+		w.mostHeld, w.mostPSS = held, pss
 	}
 }
