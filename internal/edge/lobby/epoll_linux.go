@@ -73,6 +73,10 @@ func listenEpoll(o *Options) (sockets [][]int, addrs []net.Addr, err error) {
 		}
 	}()
 	for _, addr := range o.Addrs {
+		addr, err := claim(addr)
+		if err != nil {
+			return sockets, nil, err
+		}
 		for i := range sockets {
 			fd, bound, err := bind(addr)
 			if err != nil {
@@ -81,7 +85,6 @@ func listenEpoll(o *Options) (sockets [][]int, addrs []net.Addr, err error) {
 			sockets[i] = append(sockets[i], fd)
 			if i == 0 {
 				addrs = append(addrs, bound)
-				addr = bound.String() // its port may have been any
 			}
 		}
 	}
@@ -94,6 +97,19 @@ func closeSockets(sockets [][]int) {
 			unix.Close(fd)
 		}
 	}
+}
+
+// claim finds out that nobody else listens on addr, and returns the address with
+// its port: the loops' sockets share theirs, so that the kernel would let a
+// second program share it too, and halve the mail of the first.
+func claim(addr string) (string, error) {
+	var lc net.ListenConfig
+	lc.SetMultipathTCP(false)
+	nl, err := lc.Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return "", fmt.Errorf("listen: %w", err)
+	}
+	return nl.Addr().String(), nl.Close()
 }
 
 // bind makes a listening socket that others may share the address of, out of
