@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -42,9 +43,11 @@ func (b Bound) Addr(service string) string {
 
 // listeners are the bound sockets, not served yet.
 type listeners struct {
+	door    door // port 25
 	mail    []boundListener
 	metrics []net.Listener
 	bound   Bound
+	metered *listen.Metrics
 }
 
 type boundListener struct {
@@ -64,8 +67,15 @@ func bind(c Config, cert *certs.Store, reg prometheus.Registerer, log *slog.Logg
 	if err != nil {
 		return nil, err
 	}
-	metrics := listen.NewMetrics(reg)
+	ls.metered = listen.NewMetrics(reg)
+	if ls.door, err = openDoor(c, proxyFrom, reg, log); err != nil {
+		return nil, err
+	}
 	for _, s := range c.Listen.all() {
+		if s.name == "smtp" {
+			ls.bound = append(ls.bound, ls.door.bound()...)
+			continue
+		}
 		for _, addr := range s.addrs {
 			if s.name == "metrics" {
 				l, err := net.Listen("tcp", addr)
@@ -82,7 +92,8 @@ func bind(c Config, cert *certs.Store, reg prometheus.Registerer, log *slog.Logg
 				ProxyFrom: proxyFrom,
 				MaxConns:  c.Listen.MaxConns, MaxPerNetwork: c.Listen.MaxPerNetwork,
 				Refuse: refusal(s.name), Part: s.name,
-				Log: log, Metrics: metrics,
+				Banned: ls.door.banned(s.name),
+				Log:    log, Metrics: ls.metered,
 			})
 			if err != nil {
 				return nil, bindError(s.name, err)
@@ -109,15 +120,18 @@ func bindError(service string, err error) error {
 // its protocol. All of them mean: not now, try again.
 func refusal(service string) func(listen.Reason) []byte {
 	text := map[string]string{
-		"smtp": "421 4.7.0 Too many connections, try again later\r\n", "submission": "421 4.7.0 Too many connections, try again later\r\n",
-		"imap": "* BYE [UNAVAILABLE] Too many connections, try again later\r\n",
-		"pop3": "-ERR [SYS/TEMP] Too many connections, try again later\r\n",
+		"submission": "421 4.7.0 Too many connections, try again later\r\n",
+		"imap":       "* BYE [UNAVAILABLE] Too many connections, try again later\r\n",
+		"pop3":       "-ERR [SYS/TEMP] Too many connections, try again later\r\n",
 	}[service]
 	return func(listen.Reason) []byte { return []byte(text) }
 }
 
 // close gives the sockets back; for a start that came to nothing.
 func (ls *listeners) close() {
+	if ls.door.lobby != nil {
+		_ = ls.door.lobby.Close() // nobody was let in
+	}
 	for _, l := range ls.mail {
 		_ = l.Close() // nothing was accepted from it
 	}
@@ -129,8 +143,26 @@ func (ls *listeners) close() {
 // serveConn holds one connection.
 type serveConn func(context.Context, *listen.Conn)
 
-// services builds what answers on each listener.
-func services(c Config, s *Store, reg prometheus.Registerer, log *slog.Logger) map[string]serveConn {
+// sessionOptions are what sessions of a kind have in common.
+func (c *Config) sessionOptions(kind session.Kind) session.Options {
+	return session.Options{
+		Hostname: c.Hostname, Kind: kind,
+		MessageSize: int64(c.SMTP.MessageSize), MaxRecipients: c.SMTP.MaxRecipients,
+		// Offering DSN promises to send them (RFC 3461 §5), and this host
+		// does not send mail.
+		WithoutDSN: true,
+	}
+}
+
+// services are what answers on each listener.
+type services struct {
+	mx    *session.Server // port 25, behind the lobby
+	room  session.Mailroom
+	conns map[string]serveConn
+}
+
+// newServices builds them; onLogin hears of every login.
+func newServices(c Config, s *Store, onLogin func(netip.Addr, bool), reg prometheus.Registerer, log *slog.Logger) services {
 	room := func(kind session.Kind) session.Mailroom {
 		return mailroom{intake.New(intake.Options{
 			Hostname: c.Hostname, Submission: kind == session.Submission,
@@ -138,31 +170,29 @@ func services(c Config, s *Store, reg prometheus.Registerer, log *slog.Logger) m
 		}, s.Accounts, s.Mailboxes)}
 	}
 	users, userMetrics := room(session.Submission), session.NewMetrics(reg, session.Submission.String())
-	smtpServer := func(kind session.Kind, room session.Mailroom, metrics *session.Metrics) serveConn {
-		return session.New(session.Options{
-			Hostname: c.Hostname, Kind: kind,
-			MessageSize: int64(c.SMTP.MessageSize), MaxRecipients: c.SMTP.MaxRecipients,
-			// Offering DSN promises to send them (RFC 3461 §5), and this host
-			// does not send mail.
-			WithoutDSN: true,
-			Log:        log, Metrics: metrics, Users: users, UserMetrics: userMetrics,
-		}, room, s.Accounts).ServeConn
+	smtpServer := func(kind session.Kind, room session.Mailroom, metrics *session.Metrics) *session.Server {
+		o := c.sessionOptions(kind)
+		o.Log, o.Metrics, o.Users, o.UserMetrics, o.OnLogin = log, metrics, users, userMetrics, onLogin
+		return session.New(o, room, s.Accounts)
 	}
 	im := imap.New(imap.Options{
 		Hostname: c.Hostname, SessionsPerUser: c.IMAP.MaxPerUser,
 		AppendLimit: int64(c.SMTP.MessageSize), Quota: s.quotaOf, Text: s.narrower(),
-		Log: log, Metrics: imap.NewMetrics(reg),
+		OnLogin: onLogin, Log: log, Metrics: imap.NewMetrics(reg),
 	}, s.Accounts, s.Mailboxes)
 	pop := pop3.New(pop3.Options{
-		Hostname: c.Hostname, Log: log, Metrics: pop3.NewMetrics(reg),
+		Hostname: c.Hostname, OnLogin: onLogin, Log: log, Metrics: pop3.NewMetrics(reg),
 	}, s.Accounts, s.Mailboxes)
 	imapConn := func(ctx context.Context, c *listen.Conn) { im.ServeConn(ctx, c) }
 	popConn := func(ctx context.Context, c *listen.Conn) { pop.ServeConn(ctx, c) }
-	mx := smtpServer(session.MX, room(session.MX), session.NewMetrics(reg, session.MX.String()))
-	submission := smtpServer(session.Submission, users, userMetrics)
-	return map[string]serveConn{
-		"smtp": mx, "submission": submission, "submissions": submission,
-		"imap": imapConn, "imaps": imapConn, "pop3": popConn, "pop3s": popConn,
+	submission := smtpServer(session.Submission, users, userMetrics).ServeConn
+	mx := room(session.MX)
+	return services{
+		mx: smtpServer(session.MX, mx, session.NewMetrics(reg, session.MX.String())), room: mx,
+		conns: map[string]serveConn{
+			"submission": submission, "submissions": submission,
+			"imap": imapConn, "imaps": imapConn, "pop3": popConn, "pop3s": popConn,
+		},
 	}
 }
 

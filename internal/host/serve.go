@@ -16,6 +16,7 @@ import (
 
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
+	"github.com/breakwater-mail/breakwater/internal/edge/listen"
 	"github.com/breakwater-mail/breakwater/internal/ops/admin"
 	"github.com/breakwater-mail/breakwater/internal/ops/certs"
 )
@@ -84,11 +85,21 @@ func serveStore(ctx context.Context, c Config, o ServeOptions, ls *listeners, h 
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
-	g.Go(func() error { return admin.Serve(gctx, al, s.Admin()) })
-	handlers := services(c, s, reg, o.Log.Logger)
-	for _, l := range ls.mail {
-		g.Go(func() error { return l.Serve(gctx, handlers[l.service]) })
+	e, err := openEdge(c, ls.door, reg, o.Log.Logger)
+	if err != nil {
+		return errors.Join(err, al.Close(), s.Close())
 	}
+	operator := s.Admin()
+	operator.Edge = e.admin()
+	g.Go(func() error { return admin.Serve(gctx, al, operator) })
+	services := newServices(c, s, e.onLogin, reg, o.Log.Logger)
+	for _, l := range ls.mail {
+		g.Go(func() error { return l.Serve(gctx, services.conns[l.service]) })
+	}
+	g.Go(func() error {
+		pool := listen.NewPool("smtp", ls.metered, telemetry.Logger(o.Log.Logger, "smtp"))
+		return e.serve(gctx, services.mx, services.room, pool, listen.Facts{TLS: cert.TLS()})
+	})
 	g.Go(func() error { return watchJournal(gctx, s, log) })
 	g.Go(func() error { return ignoreEnd(gctx, s.Mailboxes.Run(gctx)) })
 	g.Go(func() error { return reload(gctx, c, cert, o.Log, log) })
@@ -106,7 +117,7 @@ func serveStore(ctx context.Context, c Config, o ServeOptions, ls *listeners, h 
 	}
 	err = g.Wait()
 	log.Info("stopped serving")
-	return errors.Join(err, s.Close())
+	return errors.Join(err, e.close(), s.Close())
 }
 
 // watchJournal returns the journal's failure, after a grace period in which
