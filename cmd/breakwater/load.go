@@ -33,7 +33,7 @@ type waveCmd struct {
 }
 
 func (w *waveCmd) Help() string {
-	return `The curve is an operator's own table of 27 July 2009: 4 to 301 open connections in 323 s, nearly all from sources on a DNSBL. Strangers come from 127.16.0.0 to 127.254.255.255, each from its own /24: serve a DNSBL that lists these. They wait for the banner, say EHLO, MAIL and RCPT one by one, and after the 5xx stay, silent. When the server closes one, another takes its place 10 s later.
+	return `The curve is an operator's own table of 27 July 2009: 4 to 301 open connections in 323 s, nearly all from sources on a DNSBL. Strangers come from 127.16.0.0 to 127.254.255.255, each from its own /24: serve a DNSBL that lists these. They wait for the banner, say EHLO, MAIL and RCPT one by one, and after the 5xx stay, silent. When the server closes one, another takes its place, 10 s later if it had no answer at RCPT.
 
 Good senders come from 127.1.0.0/16 and deliver whole messages by a timetable. Known ones have delivered in the quiet phase before the wave, which takes some 10 s; new ones come once, from a /24 of their own. Their times, p50_ms, p99_ms and worst_ms, are from connecting to the 250 after the message, less the median wait before the banner of their class in the quiet phase.
 

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// againAfter is how long the place of a stranger that the server closed stays
-// empty. Without it a server that turns strangers away would be measured by how
-// fast the load can connect.
+// againAfter is how long the place of a stranger stays empty that went without
+// an answer at RCPT. Without it a server that turns strangers away would be
+// measured by how fast the load can connect.
 const againAfter = 10 * time.Second
 
 // crowd says how many strangers there should be, as a machine without I/O.
@@ -50,7 +50,7 @@ func (c *crowd) wanted(now time.Duration) int {
 	return c.people(c.curve.At(time.Duration(float64(min(now, c.until)) * c.speed)))
 }
 
-// left notes that the server closed a connection.
+// left notes that a stranger went without an answer.
 func (c *crowd) left(now time.Duration) { c.resting = append(c.resting, now+againAfter) }
 
 // step tells how many to open, or how many to close, with open connections.

@@ -9,7 +9,8 @@
 // A stranger connects from a /24 of its own out of 127.16.0.0 to
 // 127.254.255.255, waits for the banner, says EHLO, MAIL and RCPT one by one,
 // and after its 5xx falls silent and stays, as they did. When the server
-// closes, another takes its place after a while. Good senders come from
+// closes, another takes its place: at once, but after a while if there was no
+// answer at RCPT. Good senders come from
 // 127.1.0.0/16: known ones delivered in the quiet phase before the wave, new
 // ones come once from a /24 of their own. They come by a timetable, whether
 // or not those before them are done, so that a server that stands still is

@@ -274,8 +274,7 @@ func (l *loop) reply(now time.Duration, fd int, code uint16) bool {
 		l.queue = append(l.queue, resident{int32(fd), s.life})
 	}
 	if m.close {
-		l.crowd.left(now)
-		l.close(fd)
+		l.depart(now, fd)
 	}
 	return !m.close
 }
@@ -284,7 +283,15 @@ func (l *loop) reply(now time.Duration, fd int, code uint16) bool {
 // close in order.
 func (l *loop) lose(now time.Duration, fd int, err error) {
 	l.giveUp(fd, why(err))
-	l.crowd.left(now)
+	l.depart(now, fd)
+}
+
+// depart takes a stranger away that goes before the crowd is done with it. Who
+// had its answer is replaced at once, others after a while.
+func (l *loop) depart(now time.Duration, fd int) {
+	if !l.people[fd].stage.answered() {
+		l.crowd.left(now)
+	}
 	l.close(fd)
 }
 
@@ -319,8 +326,7 @@ func (l *loop) impatient(now time.Duration) {
 			continue
 		}
 		l.giveUp(fd, "no answer")
-		l.crowd.left(now)
-		l.close(fd)
+		l.depart(now, fd)
 	}
 }
 

@@ -18,6 +18,7 @@ const (
 	heldTop, heldBottom = 96, 330
 	mailTop, mailBottom = 392, 590
 	mailFloor           = 0.1  // ms: where the axis of time begins
+	headroom            = 1.05 // above the most connections
 	svgPointsMax        = 1000 // of a line: more than there are pixels tells nothing
 	ticksWanted         = 5
 	legendStep          = 150
@@ -63,6 +64,7 @@ func (r *Result) SVG(w io.Writer) error {
 		p.seconds = max(p.seconds, m.At)
 		p.top = max(p.top, m.Took)
 	}
+	p.held *= headroom
 	p.top = math.Pow(10, math.Ceil(math.Log10(p.top)))
 	p.put(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d" role="img">`, svgWidth, svgHeight)
 	p.put(`<title>%s</title><style>%s</style>`, escape(p.title()), svgStyle)
