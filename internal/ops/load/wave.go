@@ -18,6 +18,7 @@ const (
 	progressGap = 250 * time.Millisecond // between calls of Options.Progress, and samples for the picture
 	meterShare  = 20                     // reading the server's memory may take a 20th of the time
 	meterGapMin = time.Second            // and comes this often at most: each look costs the server a lock
+	meterGapMax = 8 * time.Second        // or this often at least, however many thousand processes there are
 	reachWait   = 5 * time.Second        // for the server to take the first connection
 )
 
@@ -215,7 +216,7 @@ func (w *wave) meterAll(ctx context.Context) {
 		held := w.loop.snapshot().established
 		began := time.Now()
 		u := w.meter.read()
-		gap = max(meterGapMin, meterShare*time.Since(began))
+		gap = min(max(meterGapMin, meterShare*time.Since(began)), meterGapMax)
 		w.remember(u.pss, held)
 	}
 }
