@@ -44,7 +44,7 @@ const (
 	socketsDefault = 4
 	// tickSlack is how late a try may end: those that began together end
 	// together, on one wake-up.
-	tickSlack = 10 * time.Millisecond
+	tickSlack = 5 * time.Millisecond
 )
 
 func (o Options) withDefaults() (Options, error) {
@@ -85,6 +85,7 @@ type Stats struct {
 	Asked    uint64 // questions
 	Answered uint64 // questions that a server answered, well or with a failure
 	Timeouts uint64 // tries
+	Resent   uint64 // packets that were sent once more
 	Cached   uint64 // questions answered from the cache
 	Shared   uint64 // questions that joined one in flight
 	Busy     uint64 // questions refused with ErrBusy
@@ -211,6 +212,7 @@ func (c *Client) Stats() Stats {
 func (c *Client) pump() {
 	var out output
 	var timer <-chan time.Time
+	var due time.Time // what the timer waits for
 	w := newWriter(c)
 	for {
 		ended := false
@@ -239,10 +241,8 @@ func (c *Client) pump() {
 			c.tcp.end()
 			return
 		}
-		// A try that begins later ends later: the timer that runs is never
-		// too late.
-		if waits && timer == nil {
-			timer = c.o.Clock.After(deadline.Sub(now) + tickSlack)
+		if waits && (timer == nil || deadline.Before(due)) {
+			timer, due = c.o.Clock.After(deadline.Sub(now)+tickSlack), deadline
 		}
 	}
 }

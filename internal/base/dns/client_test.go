@@ -188,21 +188,17 @@ func TestClient_nextServer(t *testing.T) {
 
 func TestClient_lateAnswer(t *testing.T) {
 	var mu sync.Mutex
-	var held func()
-	asked := 0
+	var held *mdns.Msg
 	server := serve(t, func(w mdns.ResponseWriter, m *mdns.Msg) {
 		mu.Lock()
 		defer mu.Unlock()
-		asked++
 		r := new(mdns.Msg).SetReply(m)
-		if asked == 1 { // answered when the second try comes, too late
+		if held == nil || held.Id == m.Id { // answered when the second try comes, too late
 			r.Answer = append(r.Answer, record(t, m.Question[0].Name+" 60 IN A 192.0.2.66"))
-			held = func() { _ = w.WriteMsg(r) }
+			held = r
 			return
 		}
-		if held != nil {
-			held()
-		}
+		_ = w.WriteMsg(held)
 		r.Answer = append(r.Answer, record(t, m.Question[0].Name+" 60 IN A 192.0.2.1"))
 		_ = w.WriteMsg(r)
 	})

@@ -19,8 +19,10 @@
 //   - An answer is believed only if it comes from the server that was asked,
 //     to the port that asked, with the id and the question of a try that is
 //     still waited for. What is late or forged is counted and changes nothing.
-//   - An answer that is malformed is none: the next try is made.
+//   - An answer that is malformed is none: the next try is made. A packet that
+//     may be lost is sent once more as it is within each try.
 //   - What is in flight is bounded; beyond it the answer is ErrBusy at once.
+//     No server gets more packets in a moment than its buffer takes.
 //   - No server is asked again that reported a failure of a question, and one
 //     that does not answer is asked last, but for one question in ten seconds.
 //   - Names in answers are lower case and printable ASCII; others are left out.

@@ -19,6 +19,15 @@ const (
 	// idTriesMax is how many random ids are tried until one is free; with
 	// thousands in flight the second nearly always is.
 	idTriesMax = 16
+	// resendShare of the time of a try is waited before its packet is sent
+	// again: during a burst a server's buffer overflows, and who asked has no
+	// time for a whole try more.
+	resendShare = 4
+	// windowMax is how many packets are sent to a server within windowAge that
+	// it has not answered: more than that in its buffer, which holds less than
+	// 300 if nobody enlarged it, and they are lost.
+	windowMax = 128
+	windowAge = 10 * time.Millisecond
 	// waitersShare is how many callers may wait for each question that may be
 	// in flight: a wave asks about the same networks again and again.
 	waitersShare = 4
@@ -42,14 +51,43 @@ type machine struct {
 	free      []int32
 	questions map[Question]int32
 	ids       map[uint32]int32 // socket<<16 | id
-	// Tries over UDP and TCP in the order of their deadlines, which is that in
-	// which they began, since all have the same time.
+	// Tries in the order in which they end, are sent again, and leave their
+	// server's window, which is that in which they began, since all have the
+	// same times; and those that wait for room in a window.
+	queues  []queue
+	waiting int // callers
+	socket  int // of the sends that are not taken yet, so that they go in one batch
+	closed  bool
+	stats   Stats
+	out     output
+}
+
+// Queues, and places of a flight in them. Each server has two more queues, of
+// which a flight is in one at most.
+const (
+	ends    = iota // of the time of a try
+	resends        // of its packet
+	window         // of its server
+	places
+)
+
+// flying is the queue of a server's packets that went out just now.
+func flying(server uint8) int { return window + 2*int(server) }
+
+// held is the queue of those that wait until there are fewer.
+func held(server uint8) int { return window + 2*int(server) + 1 }
+
+// queue is a list of flights, by their slots.
+type queue struct {
 	first, last int32
-	waiting     int // callers
-	socket      int // of the sends that are not taken yet, so that they go in one batch
-	closed      bool
-	stats       Stats
-	out         output
+	len         int
+}
+
+// link is a flight's place in a queue.
+type link struct {
+	at         time.Time
+	queue      int16 // + 1; 0 if it is in none
+	next, prev int32
 }
 
 // server is what is known of a name server.
@@ -63,25 +101,24 @@ type server struct {
 
 // flight is a question in flight, or a free slot.
 type flight struct {
-	q          Question
-	done       func(Answer)
-	more       []func(Answer) // others who asked the same
-	asked      time.Time
-	deadline   time.Time
-	wire       []byte // the query; its memory stays with the slot
-	end        int    // of the question section
-	gen        uint32 // of the try, so that what comes late is known
-	next, prev int32
-	socket     int16 // none of UDP if negative
-	id         uint16
-	sent       uint8 // tries
-	server     uint8
-	failed     uint8 // bit i: server i reported a failure
-	rcode      RCode // the last failure
-	malformed  bool  // an answer was
-	plain      bool  // without EDNS
-	tcp        bool
-	busy       bool // the slot is in use
+	q         Question
+	done      func(Answer)
+	more      []func(Answer) // others who asked the same
+	asked     time.Time
+	links     [places]link
+	wire      []byte // the query; its memory stays with the slot
+	end       int    // of the question section
+	gen       uint32 // of the try, so that what comes late is known
+	socket    int16  // none of UDP if negative
+	id        uint16
+	sent      uint8 // tries
+	server    uint8
+	failed    uint8 // bit i: server i reported a failure
+	rcode     RCode // the last failure
+	malformed bool  // an answer was
+	plain     bool  // without EDNS
+	tcp       bool
+	busy      bool // the slot is in use
 }
 
 // output is what the machine wants done.
@@ -123,12 +160,16 @@ func (o *output) empty() bool {
 }
 
 func newMachine(o *Options, sockets int, trusted uint8, r io.Reader) *machine {
-	return &machine{
+	m := &machine{
 		timeout: o.Timeout, tries: o.Tries, sockets: sockets, max: o.InFlight, trusted: trusted,
 		random: &random{r: r}, metrics: o.Metrics, cache: newCache(o.CacheEntries),
 		servers: make([]server, len(o.Servers)), questions: make(map[Question]int32), ids: make(map[uint32]int32),
-		first: none, last: none,
+		queues: make([]queue, window+2*len(o.Servers)),
 	}
+	for i := range m.queues {
+		m.queues[i] = queue{first: none, last: none}
+	}
+	return m
 }
 
 // ask takes a question whose name is normal.
@@ -178,7 +219,7 @@ func (m *machine) slot() int32 {
 		m.free = m.free[:n-1]
 		return slot
 	}
-	m.flights = append(m.flights, flight{next: none, prev: none, socket: -1})
+	m.flights = append(m.flights, flight{socket: -1})
 	return int32(len(m.flights) - 1)
 }
 
@@ -203,13 +244,36 @@ func (m *machine) try(slot int32, now time.Time) {
 	f := &m.flights[slot]
 	f.sent++
 	f.gen++
-	f.deadline = now.Add(m.timeout)
-	m.push(slot)
+	m.push(ends, slot, now.Add(m.timeout))
 	if f.tcp {
 		binary.BigEndian.PutUint16(f.wire, m.random.uint16())
 		f.socket = -1
 		m.stats.TCP++
 		m.out.tcp = append(m.out.tcp, tcpTry{slot, f.gen, f.server, append([]byte(nil), f.wire...)})
+		return
+	}
+	m.emit(slot, now)
+}
+
+// emit sends the packet of a flight, or holds it until there is room in its
+// server's window.
+func (m *machine) emit(slot int32, now time.Time) {
+	server := m.flights[slot].server
+	m.age(server, now)
+	if m.queues[flying(server)].len >= windowMax {
+		m.push(held(server), slot, now)
+		return
+	}
+	m.launch(slot, now)
+}
+
+// launch sends a packet, the first of a try or the same again.
+func (m *machine) launch(slot int32, now time.Time) {
+	f := &m.flights[slot]
+	m.push(flying(f.server), slot, now.Add(windowAge))
+	if f.socket >= 0 {
+		m.stats.Resent++
+		m.send(f)
 		return
 	}
 	if len(m.out.sends) == 0 {
@@ -219,6 +283,30 @@ func (m *machine) try(slot int32, now time.Time) {
 	f.socket, f.id = int16(socket), m.freeID(socket)
 	m.ids[uint32(socket)<<16|uint32(f.id)] = slot
 	binary.BigEndian.PutUint16(f.wire, f.id)
+	m.send(f)
+	m.push(resends, slot, now.Add(m.timeout/resendShare))
+}
+
+// age takes out of a server's window what was sent a while ago.
+func (m *machine) age(server uint8, now time.Time) {
+	for slot := m.due(flying(server), now); slot != none; slot = m.due(flying(server), now) {
+		m.unlink(window, slot)
+	}
+}
+
+// release sends what waits, as far as there is room.
+func (m *machine) release(server uint8, now time.Time) {
+	for m.queues[flying(server)].len < windowMax {
+		slot := m.queues[held(server)].first
+		if slot == none {
+			return
+		}
+		m.unlink(window, slot)
+		m.launch(slot, now)
+	}
+}
+
+func (m *machine) send(f *flight) {
 	from := len(m.out.packets)
 	m.out.packets = append(m.out.packets, f.wire...)
 	m.out.sends = append(m.out.sends, send{f.socket, int32(from), int32(len(m.out.packets))})
@@ -241,15 +329,18 @@ func (m *machine) freeID(socket int) uint16 {
 }
 
 // land ends the try of a slot, whatever comes next.
-func (m *machine) land(slot int32) {
+func (m *machine) land(slot int32, now time.Time) {
 	f := &m.flights[slot]
-	m.unlink(slot)
+	for place := range places {
+		m.unlink(place, slot)
+	}
 	if f.socket >= 0 {
 		delete(m.ids, uint32(f.socket)<<16|uint32(f.id))
 		f.socket = -1
 	} else if f.tcp {
 		m.out.cancel = append(m.out.cancel, tcpTry{slot: slot, gen: f.gen})
 	}
+	m.release(f.server, now)
 }
 
 // packet takes what came in on a socket.
@@ -268,7 +359,7 @@ func (m *machine) packet(socket int, p []byte, now time.Time) {
 		m.stats.Strays++
 		return
 	}
-	m.land(slot)
+	m.land(slot, now)
 	m.judge(slot, h, p, now)
 }
 
@@ -281,11 +372,11 @@ func (m *machine) tcpDone(slot int32, gen uint32, p []byte, now time.Time) {
 	h, ok := decodeHeader(p)
 	if !ok || h.id != binary.BigEndian.Uint16(f.wire) || !h.repeats(p, f.wire, f.end) {
 		f.malformed = f.malformed || p != nil
-		m.land(slot)
+		m.land(slot, now)
 		m.again(slot, now)
 		return
 	}
-	m.land(slot)
+	m.land(slot, now)
 	m.judge(slot, h, p, now)
 }
 
@@ -370,19 +461,41 @@ func (m *machine) finish(slot int32, a Answer, now time.Time) {
 	}
 	m.waiting -= 1 + len(f.more)
 	delete(m.questions, f.q)
-	*f = flight{wire: f.wire[:0], gen: f.gen, next: none, prev: none, socket: -1}
+	*f = flight{wire: f.wire[:0], gen: f.gen, socket: -1}
 	m.free = append(m.free, slot)
 }
 
-// tick ends the tries whose time is over.
+// tick ends the tries whose time is over, and sends again what may be lost: the
+// same packet, so that an answer to the first still counts.
 func (m *machine) tick(now time.Time) {
-	for m.first != none && !m.flights[m.first].deadline.After(now) {
-		slot := m.first
+	for slot := m.due(ends, now); slot != none; slot = m.due(ends, now) {
+		f := &m.flights[slot]
 		m.stats.Timeouts++
-		m.land(slot)
-		m.missed(int(m.flights[slot].server), now)
+		unsent := f.socket < 0 && !f.tcp
+		m.land(slot, now)
+		if !unsent {
+			m.missed(int(f.server), now)
+		}
 		m.again(slot, now)
 	}
+	for slot := m.due(resends, now); slot != none; slot = m.due(resends, now) {
+		m.unlink(resends, slot)
+		m.unlink(window, slot)
+		m.emit(slot, now)
+	}
+	for i := range m.servers {
+		m.age(uint8(i), now)
+		m.release(uint8(i), now)
+	}
+}
+
+// due gives the first of a queue if its time has come.
+func (m *machine) due(q int, now time.Time) int32 {
+	first := m.queues[q].first
+	if first == none || m.flights[first].links[min(q, window)].at.After(now) {
+		return none
+	}
+	return first
 }
 
 // missed counts a try that a server left unanswered.
@@ -411,7 +524,7 @@ func (m *machine) refused(socket int, now time.Time) {
 	}
 	s.refused = now
 	var slots []int32
-	for slot := m.first; slot != none; slot = m.flights[slot].next {
+	for slot := m.queues[ends].first; slot != none; slot = m.flights[slot].links[ends].next {
 		f := &m.flights[slot]
 		// The last try of all is not cut short.
 		if int(f.socket) == socket && int(f.sent) < len(m.servers) {
@@ -419,7 +532,7 @@ func (m *machine) refused(socket int, now time.Time) {
 		}
 	}
 	for _, slot := range slots {
-		m.land(slot)
+		m.land(slot, now)
 		m.missed(i, now)
 		m.again(slot, now)
 	}
@@ -430,42 +543,61 @@ func (m *machine) end(now time.Time) {
 	m.closed = true
 	for slot := range m.flights {
 		if f := &m.flights[slot]; f.busy {
-			m.land(int32(slot))
+			m.land(int32(slot), now)
 			m.finish(int32(slot), Answer{Question: f.q, Err: ErrClosed}, now)
 		}
 	}
 }
 
-// next gives the earliest deadline.
-func (m *machine) next() (time.Time, bool) {
-	if m.first == none {
-		return time.Time{}, false
+// next gives when tick is to be called.
+func (m *machine) next() (at time.Time, ok bool) {
+	sooner := func(q int) {
+		if first := m.queues[q].first; first != none {
+			if t := m.flights[first].links[min(q, window)].at; !ok || t.Before(at) {
+				at, ok = t, true
+			}
+		}
 	}
-	return m.flights[m.first].deadline, true
+	sooner(ends)
+	sooner(resends)
+	for i := range m.servers {
+		if m.queues[held(uint8(i))].len > 0 {
+			sooner(flying(uint8(i)))
+		}
+	}
+	return at, ok
 }
 
-func (m *machine) push(slot int32) {
-	f := &m.flights[slot]
-	f.next, f.prev = none, m.last
-	if m.last == none {
-		m.first = slot
+// push puts a flight at the end of a queue.
+func (m *machine) push(q int, slot int32, at time.Time) {
+	list := &m.queues[q]
+	m.flights[slot].links[min(q, window)] = link{at: at, queue: int16(q + 1), next: none, prev: list.last}
+	if list.last == none {
+		list.first = slot
 	} else {
-		m.flights[m.last].next = slot
+		m.flights[list.last].links[min(q, window)].next = slot
 	}
-	m.last = slot
+	list.last = slot
+	list.len++
 }
 
-func (m *machine) unlink(slot int32) {
-	f := &m.flights[slot]
-	if f.prev == none {
-		m.first = f.next
-	} else {
-		m.flights[f.prev].next = f.next
+// unlink takes a flight out of the queue that it is in at a place, if any.
+func (m *machine) unlink(place int, slot int32) {
+	l := m.flights[slot].links[place]
+	if l.queue == 0 {
+		return
 	}
-	if f.next == none {
-		m.last = f.prev
+	list := &m.queues[l.queue-1]
+	if l.prev == none {
+		list.first = l.next
 	} else {
-		m.flights[f.next].prev = f.prev
+		m.flights[l.prev].links[place].next = l.next
 	}
-	f.next, f.prev = none, none
+	if l.next == none {
+		list.last = l.prev
+	} else {
+		m.flights[l.next].links[place].prev = l.prev
+	}
+	m.flights[slot].links[place] = link{}
+	list.len--
 }

@@ -121,10 +121,20 @@ func (w *world) one(q Question) Answer {
 	if n := len(w.answers[q]); n != 1 {
 		w.t.Fatalf("got %d answers to %v, want 1", n, q)
 	}
-	if len(w.m.questions) == 0 && (len(w.m.ids) != 0 || w.m.first != none || w.m.last != none || w.m.waiting != 0) {
-		w.t.Fatalf("nothing in flight, but %d ids, list %d to %d, %d waiting", len(w.m.ids), w.m.first, w.m.last, w.m.waiting)
+	if len(w.m.questions) == 0 && (len(w.m.ids)+w.m.waiting != 0 || w.queued()) {
+		w.t.Fatalf("nothing in flight, but %d ids, queues %v, %d waiting", len(w.m.ids), w.m.queues, w.m.waiting)
 	}
 	return w.answers[q][0]
+}
+
+// queued tells whether a queue is not empty.
+func (w *world) queued() bool {
+	for _, q := range w.m.queues {
+		if q != (queue{first: none, last: none}) {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *world) waits(q Question) {
@@ -193,8 +203,8 @@ func TestMachine_silence(t *testing.T) {
 	if a := w.one(q); !errors.Is(a.Err, ErrTimeout) || a.Took != 4*tryTimeoutDefault {
 		t.Errorf("got %v after %v, want %v after four tries", a.Err, a.Took, ErrTimeout)
 	}
-	if fmt.Sprint(order) != "[0 1 0]" || len(w.sent) != 4 {
-		t.Errorf("got servers %v and %d packets, want each in turn, 4", order, len(w.sent))
+	if fmt.Sprint(order) != "[0 1 0]" || len(w.sent) != 7 { // the last try ended in one step, without a resend
+		t.Errorf("got servers %v and %d packets, want each in turn, 7", order, len(w.sent))
 	}
 	ids := map[string]bool{}
 	for _, p := range w.sent {
@@ -202,6 +212,68 @@ func TestMachine_silence(t *testing.T) {
 	}
 	if len(ids) != 4 {
 		t.Errorf("got %d ids in 4 tries, want a new one for each", len(ids))
+	}
+}
+
+func TestMachine_resends(t *testing.T) {
+	w := newWorld(t, 1, nil)
+	q := w.ask("a.example")
+	w.advance(tryTimeoutDefault/resendShare - 1)
+	if len(w.sent) != 1 {
+		t.Fatalf("got %d packets, want 1 before its time", len(w.sent))
+	}
+	w.advance(1)
+	w.advance(tryTimeoutDefault / 2)
+	if len(w.sent) != 2 || string(w.sent[0].p) != string(w.sent[1].p) || w.sent[0].socket != w.sent[1].socket {
+		t.Fatalf("got %d packets, want the same twice", len(w.sent))
+	}
+	p := w.sent[0]
+	w.deliver(p.socket, reply(t, p.p, 0, nil, "a.example. 60 IN A 192.0.2.1"))
+	w.deliver(p.socket, reply(t, p.p, 0, nil, "a.example. 60 IN A 192.0.2.1"))
+	if a := w.one(q); a.Failed() || w.m.stats.Resent != 1 {
+		t.Errorf("got %+v and %d packets again, want an answer and 1", a, w.m.stats.Resent)
+	}
+	if _, ok := w.m.next(); ok {
+		t.Error("nothing is in flight, but something is waited for")
+	}
+}
+
+// TestMachine_window has more questions than a server's buffer takes.
+func TestMachine_window(t *testing.T) {
+	w := newWorld(t, 1, func(o *Options) { o.InFlight = 1000 })
+	for i := range 3 * windowMax {
+		w.ask(fmt.Sprintf("a%d.example", i))
+	}
+	if len(w.sent) != windowMax {
+		t.Fatalf("got %d packets at once, want %d", len(w.sent), windowMax)
+	}
+	p := w.sent[0]
+	w.deliver(p.socket, reply(t, p.p, 0, nil))
+	if len(w.sent) != windowMax+1 {
+		t.Errorf("got %d packets after an answer, want one more", len(w.sent))
+	}
+	at, _ := w.m.next()
+	w.advance(at.Sub(w.now))
+	if len(w.sent) != 2*windowMax+1 || at.Sub(time.Unix(1e9, 0)) != windowAge {
+		t.Errorf("got %d packets after %v, want %d: what was sent then is on its way", len(w.sent), at.Sub(time.Unix(1e9, 0)), 2*windowMax+1)
+	}
+	w.advance(windowAge)
+	if len(w.sent) != 3*windowMax {
+		t.Errorf("got %d packets, want all %d", len(w.sent), 3*windowMax)
+	}
+	w.advance(tryTimeoutDefault / resendShare)
+	if w.m.stats.Resent != windowMax {
+		t.Errorf("got %d packets again, want them in a window, too", w.m.stats.Resent)
+	}
+	for range 20 * 3 {
+		w.advance(tryTimeoutDefault / 20)
+	}
+	w.advance(2 * tryTimeoutDefault)
+	if n := w.m.stats.Timeouts; n != 2*3*windowMax-1 && n != 2*3*windowMax-2 {
+		t.Errorf("got %d tries without an answer, want two of each question but one", n)
+	}
+	if len(w.m.questions) != 0 || w.queued() {
+		t.Errorf("got %d in flight, want none", len(w.m.questions))
 	}
 }
 
@@ -422,17 +494,17 @@ func TestMachine_cache(t *testing.T) {
 // TestMachine_random plays networks that lose, delay, double, spoil and forge:
 // each question has one answer, and nothing is left over.
 func TestMachine_random(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		w := newWorld(t, 1+int(seed%3), func(o *Options) { o.InFlight, o.CacheEntries = 64, int(seed%2)*16 })
+		w := newWorld(t, 1+int(seed%3), func(o *Options) { o.InFlight, o.CacheEntries = 400, int(seed%2)*16 })
 		asked, answered := 0, 0
 		seen := 0
 		var late []packetOut
-		for range 3000 {
-			if r.IntN(3) == 0 {
+		for range 2000 {
+			for range r.IntN(3) {
 				asked++
 				called := false
-				w.m.ask(Question{Name: fmt.Sprintf("a%d.example", r.IntN(200)), Type: A}, func(a Answer) {
+				w.m.ask(Question{Name: fmt.Sprintf("a%d.example", r.IntN(3000)), Type: A}, func(a Answer) {
 					if called {
 						t.Fatalf("seed %d: a second answer to %v", seed, a.Question)
 					}
@@ -460,13 +532,13 @@ func TestMachine_random(t *testing.T) {
 					break
 				}
 			}
-			w.advance(time.Duration(r.IntN(100)) * time.Millisecond)
+			w.advance(time.Duration(r.IntN(15)) * time.Millisecond)
 		}
 		w.advance(time.Hour)
 		for range triesMax * serversMax {
 			w.advance(tryTimeoutDefault)
 		}
-		if asked != answered || len(w.m.questions)+len(w.m.ids)+w.m.waiting != 0 || w.m.first != none {
+		if asked != answered || len(w.m.questions)+len(w.m.ids)+w.m.waiting != 0 || w.queued() {
 			t.Fatalf("seed %d: got %d answers to %d questions; %d in flight, %d ids", seed, answered, asked, len(w.m.questions), len(w.m.ids))
 		}
 	}
