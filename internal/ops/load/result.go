@@ -71,7 +71,8 @@ type Quiet struct {
 type Server struct {
 	PSSPerGuest   float64 `json:"pss_bytes_per_guest"` // (PSS with the most guests − idle) ÷ guests
 	CPUPerRefusal float64 `json:"cpu_ms_per_refusal"`  // without what its good deliveries cost in the quiet phase
-	PSSIdle       int64   `json:"pss_idle_bytes"`      // the lowest seen
+	PSSStart      int64   `json:"pss_start_bytes"`     // before the quiet phase
+	PSSIdle       int64   `json:"pss_idle_bytes"`      // the lowest since then
 	PSSMax        int64   `json:"pss_max_bytes"`
 	CPUWave       float64 `json:"cpu_ms_wave"`           // all of it, during the wave
 	CPUPerGood    float64 `json:"cpu_ms_per_good_quiet"` // per good delivery in the quiet phase

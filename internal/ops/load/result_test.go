@@ -26,7 +26,7 @@ func sampleResult() *Result {
 			New:      Class{Sent: 4, OK: 3, P50: 4, P99: 12.25, Worst: 13, Wait: 6000, Quiet: Quiet{Sent: 16, OK: 16, P50: 3, P99: 5}},
 			Failures: map[string]int{"451 at rcpt": 1},
 		},
-		Server: &Server{PSSPerGuest: 311.5, CPUPerRefusal: 0.14, PSSIdle: 21e6, PSSMax: 27e6, CPUWave: 2548, CPUPerGood: 1.2},
+		Server: &Server{PSSPerGuest: 311.5, CPUPerRefusal: 0.14, PSSStart: 20e6, PSSIdle: 21e6, PSSMax: 27e6, CPUWave: 2548, CPUPerGood: 1.2},
 		Target: "127.0.0.1:2525", Date: "2026-11-22T04:05:06Z", Factor: 60, Speed: 10, Seconds: 41.5,
 		GreetedMax: 18000, Attempted: 18205, Accepted: 1, TurnedAway: 1,
 		LostBy: map[string]int{"reset at banner": 3}, Replies: map[string]int{"banner 220": 18202, "rcpt 550": 18200},

@@ -30,8 +30,8 @@ func millisOf(d time.Duration) float64 { return float64(d) / float64(time.Millis
 // known from the quiet phase and taken off.
 func (w *wave) server(refusals, good int) *Server {
 	// A runtime may give memory of its start back in the midst of the wave:
-	// what the guests cost is what is used above the lowest ever seen.
-	s := &Server{PSSIdle: w.pssMin, PSSMax: w.pssMax}
+	// what the guests cost is what is used above the lowest seen.
+	s := &Server{PSSStart: w.idle.pss, PSSIdle: w.pssMin, PSSMax: w.pssMax}
 	if w.mostHeld > 0 {
 		s.PSSPerGuest = float64(w.mostPSS-w.pssMin) / float64(w.mostHeld)
 	}

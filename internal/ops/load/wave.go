@@ -65,7 +65,6 @@ func Wave(ctx context.Context, o Options) (*Result, error) {
 		watch.Go(func() { w.meterAll(watching) })
 	}
 	w.idle = w.meter.read()
-	w.remember(w.idle.pss, 0)
 	err = w.quietPhase(ctx)
 	if err == nil && ctx.Err() == nil {
 		err = w.storm(ctx)
@@ -135,7 +134,7 @@ func (w *wave) reach(ctx context.Context) error {
 // storm plays the curve, with good mail beside it.
 func (w *wave) storm(ctx context.Context) error {
 	w.before = w.meter.read()
-	w.remember(w.before.pss, 0)
+	w.warm(w.before.pss)
 	w.post.begin()
 	began := time.Now()
 	w.phase(PhaseWave, began, w.curve.end())
@@ -219,6 +218,15 @@ func (w *wave) meterAll(ctx context.Context) {
 		gap = min(max(meterGapMin, meterShare*time.Since(began)), meterGapMax)
 		w.remember(u.pss, held)
 	}
+}
+
+// warm takes the server's memory when good mail has made it ready: what was seen
+// before does not count.
+func (w *wave) warm(pss int64) {
+	w.mu.Lock()
+	w.pssMin, w.pssMax = 0, 0
+	w.mu.Unlock()
+	w.remember(pss, 0)
 }
 
 // remember takes the server's memory with a number of guests.
