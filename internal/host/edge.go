@@ -229,7 +229,7 @@ func (c *Config) policyOptions() (o policy.Options, err error) {
 	if o.Deny, err = parsePrefixes(c.Policy.Deny); err != nil {
 		return o, fmt.Errorf("policy.deny: %w", err)
 	}
-	o.Wait = policy.Waits{Calm: c.Policy.Wait.Std(), Busy: c.Policy.Wait.Std(), Stormy: c.Policy.WaitStormy.Std()}
+	o.Wait = c.Policy.Wait.Std()
 	o.Scores.Refuse, o.Scores.Suspect = c.Policy.RefuseAt, c.Policy.SuspectAt
 	o.Shadow = c.Policy.Shadow
 	o.Caps.Network = min(o.Caps.Network, c.Listen.MaxPerNetwork)
@@ -296,7 +296,7 @@ func (e *edge) admit(ctx context.Context, h lobby.Handover) {
 	f := e.facts
 	f.ID, f.Remote = h.ID, h.Remote
 	c := listen.NewConn(h.Conn, f)
-	v := &visitor{edge: e, guest: h.Guest, headers: h.Verdict.Headers, passed: h.Guest.HasTo, proved: h.Ended}
+	v := &visitor{edge: e, guest: h.Guest, headers: h.Verdict.Headers, passed: h.Guest.HasTo, first: h.Guest.HasTo, proved: h.Ended}
 	stay := e.free.take(h.Guest.Known)
 	e.pool.Go(c, func() {
 		if !stay {

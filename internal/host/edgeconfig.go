@@ -34,7 +34,6 @@ type LobbyConfig struct {
 // PolicyConfig has what decides about a stranger.
 type PolicyConfig struct {
 	Wait           Duration `toml:"wait" doc:"How long a stranger waits for the banner. Who talks before it gives itself away."`
-	WaitStormy     Duration `toml:"wait_stormy" doc:"The same under a wave."`
 	Allow          []string `toml:"allow" doc:"Networks that are trusted: no wait, no test, no ban."`
 	Deny           []string `toml:"deny" doc:"Networks that are refused."`
 	TrustedDomains []string `toml:"trusted_domains" doc:"Domains that your users write to: networks that their SPF records authorise skip the wait."`
@@ -76,7 +75,7 @@ func edgeDefaults(c *Config) {
 	c.DNSBL = DNSBLConfig{Timeout: Duration(2e9)}
 	c.Lobby = LobbyConfig{MaxGuests: 20000, Memory: 32 << 20, Stutter: true, TLSGuests: 200}
 	c.Policy = PolicyConfig{
-		Wait: Duration(4e9), WaitStormy: Duration(8e9), Allow: []string{"127.0.0.1/32", "::1/128"}, RefuseAt: 3, SuspectAt: 1,
+		Wait: Duration(4e9), Allow: []string{"127.0.0.1/32", "::1/128"}, RefuseAt: 3, SuspectAt: 1,
 	}
 	c.Ban = BanConfig{Kernel: "auto", Timeout: Duration(600e9), Max: 1 << 20, Table: "breakwater"}
 	c.Greylist = GreylistConfig{Enabled: true, Wait: Duration(60e9), Window: Duration(48 * 3600e9), Keep: Duration(60 * 24 * 3600e9)}

@@ -20,7 +20,8 @@ type visitor struct {
 	edge    *edge
 	guest   policy.Guest
 	passed  bool   // judged with a recipient
-	headers string // for the next message
+	first   bool   // no transaction has come since
+	headers string // of the verdict, for the first transaction
 	proved  func() // tells the lobby that this is a good one
 }
 
@@ -36,8 +37,10 @@ func (v *visitor) Open(ctx context.Context, e *session.Envelope) (session.Transa
 // visit is one transaction of a visitor.
 type visit struct {
 	session.Transaction
-	v *visitor
-	e *session.Envelope
+	v       *visitor
+	e       *session.Envelope
+	asked   bool // a recipient was named
+	headers string
 }
 
 // Recipient implements session.Transaction: judgement, rates, then whether the
@@ -54,7 +57,11 @@ func (t *visit) Recipient(ctx context.Context, to message.Address) error {
 			g.Refused = g.Refused || verdict.Kind == policy.Refuse
 			return verdict.Reply
 		}
-		v.passed, v.headers = true, verdict.Headers
+		v.passed, v.first, v.headers = true, true, verdict.Headers
+	}
+	if !t.asked {
+		t.asked = true
+		t.headers = v.headersOf()
 	}
 	if reply := v.edge.policy.Recipient(g, now); reply != nil {
 		return reply
@@ -67,9 +74,19 @@ func (t *visit) Recipient(ctx context.Context, to message.Address) error {
 	return err
 }
 
+// headersOf are the header fields for the transaction that begins: those of the
+// verdict for the first.
+func (v *visitor) headersOf() string {
+	if v.first {
+		v.first = false
+		return v.headers
+	}
+	return v.edge.policy.Held(&v.guest)
+}
+
 // Begin implements session.Transaction.
 func (t *visit) Begin(ctx context.Context, e session.Envelope) (session.Body, error) {
-	e.Headers += t.v.headers
+	e.Headers += t.headers
 	b, err := t.Transaction.Begin(ctx, e)
 	if err != nil {
 		return nil, err
@@ -87,7 +104,6 @@ type visitBody struct {
 func (b *visitBody) Commit(ctx context.Context) (string, error) {
 	id, err := b.Body.Commit(ctx)
 	if err == nil {
-		b.v.headers = ""
 		b.v.edge.policy.Accepted(&b.v.guest, b.v.edge.clock.Now())
 		b.v.proved()
 	}

@@ -87,7 +87,35 @@ func (p *Policy) judge(g *Guest, peek bool) *trial {
 	if !t.decided { // not one objected
 		t.decide(Pass, t.find(CheckScore), nil)
 	}
+	if t.v.Kind == Pass && t.v.Headers == "" {
+		t.held()
+	}
 	return t
+}
+
+// Held returns the header fields of a message of a session that has passed: who
+// was greylisted may bring several messages that were held.
+func (p *Policy) Held(g *Guest) string {
+	t := &trial{p: p, g: g, now: g.Now}
+	t.held()
+	return t.v.Headers
+}
+
+// held finds out whether this message was held before its sender became known:
+// it says so in its header, and the greylist learns that it came back.
+func (t *trial) held() {
+	g := t.p.parts.Greylist
+	if g == nil || !t.g.HasFrom || !t.g.HasTo {
+		return
+	}
+	w := g.Peek(t.sender(), t.g.To, t.now)
+	if !w.Pass || w.Waited <= 0 {
+		return
+	}
+	if !t.peek {
+		w = g.Check(t.sender(), t.g.To, t.now)
+	}
+	t.v.Headers = w.Header
 }
 
 // remember scores a guest that was let in without asking the lists, as far as

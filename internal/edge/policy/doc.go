@@ -21,16 +21,16 @@
 // What each level of load changes:
 //
 //	                               calm   busy            stormy
-//	reached when places taken     -      20 %            60 %
-//	  or memory used              -      50 %            80 %
+//	reached when places taken     -      50 %            97 %
+//	  or memory used              -      50 %            90 %
 //	  or arrivals a second        -      50              300
-//	wait before the banner        6 s    6 s             10 s
 //	strangers at once, address    20     20              8
 //	strangers at once, network    60     60              24
 //	times of guests in the lobby  long   shorter         shortest (edge/lobby)
 //
 // The level rises at once, and falls by one when it has been under 70 % of its
-// thresholds for 30 seconds. Verdicts do not depend on it.
+// thresholds for 30 seconds. Verdicts do not depend on it, nor does the wait
+// before the banner: a new good sender shall not notice a wave.
 //
 // Invariants:
 //   - Nobody in Options.Allow waits, is refused or is banned; nobody is banned

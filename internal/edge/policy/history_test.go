@@ -191,14 +191,14 @@ func TestExplain(t *testing.T) {
 	var e Explanation
 	for range 3 { // changes nothing, so that it is the same each time
 		e = h.Explain(t.Context(), q)
-		if e.Verdict != "defer" || e.By != "greylist" || e.Arrival != "wait" || e.Wait != 6*time.Second || e.SPF == nil || len(e.Lists) != 3 {
+		if e.Verdict != "defer" || e.By != "greylist" || e.Arrival != "wait" || e.Wait != 4*time.Second || e.SPF == nil || len(e.Lists) != 3 {
 			t.Fatalf("explanation = %+v", e)
 		}
 	}
 	if len(h.grey.checked) != 0 || h.bans.asked != 0 || h.Top(1).Total != (Counts{}) {
 		t.Errorf("Explain has changed something: greylist %v, bans asked %d, %+v", h.grey.checked, h.bans.asked, h.Top(1).Total)
 	}
-	for _, want := range []string{"client [192.0.2.7]", `HELO "box.sender.test"`, "at arrival: wait (stranger), banner after 6s", "* greylist", "reply: 451 4.7.1 Greylisted",
+	for _, want := range []string{"client [192.0.2.7]", `HELO "box.sender.test"`, "at arrival: wait (stranger), banner after 4s", "* greylist", "reply: 451 4.7.1 Greylisted",
 		"list light.test: asked 192.0.2.7.light.test, answer 127.0.0.2: listed, weight +1", "list heavy.test: asked 192.0.2.7.heavy.test, answer none: ignored, no answer in time",
 		"SPF of sender.test: fail -all (decides nothing here)", "  v=spf1 -all"} {
 		if !strings.Contains(e.String(), want) {

@@ -25,7 +25,7 @@ type Options struct {
 	Allow []netip.Prefix // own networks: admitted at once, never refused, never banned
 	Deny  []netip.Prefix // refused at the first recipient
 
-	Wait    Waits
+	Wait    time.Duration // of a stranger for the banner
 	Scores  Scores
 	Weights Weights
 	Caps    Caps
@@ -52,11 +52,6 @@ type Options struct {
 	Clock   sys.Clock
 	Log     *slog.Logger
 	Metrics *Metrics
-}
-
-// Waits are how long a stranger waits for the banner.
-type Waits struct {
-	Calm, Busy, Stormy time.Duration
 }
 
 // Scores are thresholds.
@@ -131,7 +126,7 @@ func Defaults() Options {
 	return Options{
 		Hostname:    "localhost",
 		Allow:       []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")},
-		Wait:        Waits{Calm: 6 * time.Second, Busy: 6 * time.Second, Stormy: 10 * time.Second},
+		Wait:        4 * time.Second,
 		Scores:      Scores{Refuse: 3, Suspect: 1, Welcome: -2},
 		Weights:     defaultWeights(),
 		Caps:        Caps{Address: 20, Network: 60, AddressStormy: 8, NetworkStormy: 24},
@@ -139,8 +134,8 @@ func Defaults() Options {
 		KnownFactor: 10,
 		Learned:     learnedMax,
 		Load: Loads{
-			Busy:   Load{Guests: 0.2, Budget: 0.5, Arrivals: 50},
-			Stormy: Load{Guests: 0.6, Budget: 0.8, Arrivals: 300},
+			Busy:   Load{Guests: 0.5, Budget: 0.5, Arrivals: 50},
+			Stormy: Load{Guests: 0.97, Budget: 0.9, Arrivals: 300},
 			Calm:   30 * time.Second,
 		},
 		Bans: BanRules{

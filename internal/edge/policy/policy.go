@@ -173,18 +173,7 @@ func (p *Policy) enter(a netip.Addr, now time.Time, peek bool) Entry {
 	if !p.sit(r, a, now, level, peek) {
 		return Entry{Kind: EntryRefuse, Reply: r.busy, Why: whyCap}
 	}
-	return Entry{Kind: EntryWait, Wait: r.Wait.at(level), Why: whyStranger}
-}
-
-func (w *Waits) at(l Level) time.Duration {
-	switch l {
-	case Stormy:
-		return w.Stormy
-	case Busy:
-		return w.Busy
-	default:
-		return w.Calm
-	}
+	return Entry{Kind: EntryWait, Wait: r.Wait, Why: whyStranger}
 }
 
 func (p *Policy) banned(a netip.Addr, peek bool) bool {

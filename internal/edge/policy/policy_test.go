@@ -368,6 +368,30 @@ func TestDecide_greylistedGuestComesBack(t *testing.T) {
 	}
 }
 
+// Of two messages that were held, the one that comes second finds its sender
+// known already: it says all the same how long it has waited.
+func TestDecide_heldMessageOfAKnownSender(t *testing.T) {
+	h := newHouse(t, nil)
+	suspect := func(g *Guest) { g.Faults = Pipelined }
+	if v := h.Decide(h.guest(suspect)); v.Kind != Defer {
+		t.Fatalf("verdict %v, want defer", v.Kind)
+	}
+	h.clock.Advance(5 * time.Minute)
+	h.grey.known[netip.MustParseAddr("192.0.2.7")] = true
+	other := func(g *Guest) { suspect(g); g.ID, g.To.Local = "bbbbbbbbbbbbb", "two" }
+	for _, tt := range []struct {
+		guest func(*Guest)
+		want  string
+	}{{other, ""}, {suspect, "X-Greylist: delayed\r\n"}} {
+		if v := h.Decide(h.guest(tt.guest)); v.Kind != Pass || v.Headers != tt.want {
+			t.Errorf("verdict %v with headers %q, want pass with %q", v.Kind, v.Headers, tt.want)
+		}
+		if got := h.Held(h.guest(tt.guest)); got != tt.want {
+			t.Errorf("later in the session: headers %q, want %q", got, tt.want)
+		}
+	}
+}
+
 func TestDecide_evidenceHasEveryCheckInOrder(t *testing.T) {
 	h := newHouse(t, nil)
 	v := h.Decide(h.guest(func(g *Guest) {
