@@ -50,12 +50,6 @@ type loop struct {
 	closed  bool     // guarded by mu: wake is no more
 }
 
-// answer is a score on its way to its guest.
-type answer struct {
-	slot, gen uint32
-	score     dnsbl.Score
-}
-
 const hasEpoll = true
 
 // What is no guest has the generation 0, which no guest has.

@@ -69,6 +69,8 @@ type Stats struct {
 	Evicted   uint64         `json:"evicted"`
 	Early     uint64         `json:"early_talkers"`
 	Octets    uint64         `json:"octets"`
+	// CPU is the time that the loops have spent on guests.
+	CPU time.Duration `json:"cpu"`
 }
 
 // GuestInfo is one guest, for people to look at.

@@ -28,6 +28,12 @@ type shell interface {
 	answer(slot, gen uint32, s dnsbl.Score)
 }
 
+// answer is a score on its way to its guest.
+type answer struct {
+	slot, gen uint32
+	score     dnsbl.Score
+}
+
 // lister and welcomer are what a Gate may say of scores; see Options.ListedAt.
 // A guest that is welcome does not wait for its banner any longer.
 type (
@@ -67,6 +73,7 @@ type hall struct {
 
 	out     []byte // replies of the event at hand
 	scratch []byte
+	talk    conversation // of the guest that is heard; others that leave meanwhile have their own
 	pg      policy.Guest
 	tally   tally
 	seen    struct { // by the metrics
@@ -85,8 +92,8 @@ const (
 
 // tally counts since the hall began.
 type tally struct {
-	arrived, admitted, barred, turned, passed, refused, deferred, evicted, early, octets uint64
-	endings                                                                              [endingCount]uint64
+	arrived, admitted, barred, turned, passed, refused, deferred, evicted, early, octets, cpu uint64
+	endings                                                                                   [endingCount]uint64
 }
 
 const (

@@ -148,6 +148,7 @@ func (l *Lobby) Stats() Stats {
 		s.Evicted += t.evicted
 		s.Early += t.early
 		s.Octets += t.octets
+		s.CPU += time.Duration(t.cpu)
 	})
 	return s
 }
@@ -206,8 +207,9 @@ func (h *hall) info(slot uint32) GuestInfo {
 
 // charge books the time since the event at hand began on a guest.
 func (h *hall) charge(slot, gen uint32, now time.Time) time.Time {
+	spent := max(0, now.UnixNano()-h.now)
+	h.tally.cpu += uint64(spent)
 	if g := h.live(slot, gen); g != nil {
-		spent := max(0, now.UnixNano()-h.now)
 		g.cpu = uint32(min(int64(g.cpu)+spent, 1<<32-1))
 	}
 	return now

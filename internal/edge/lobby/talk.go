@@ -24,10 +24,11 @@ func (h *hall) machine(g *guest) *smtp.Machine {
 // banner begins the dialogue.
 func (h *hall) banner(slot uint32, g *guest) {
 	h.setStage(slot, g, stageTalk)
-	var c conversation
+	h.talk = conversation{}
+	c := &h.talk
 	_, h.out = h.machine(g).Step(&c.d, smtp.Event{Kind: smtp.EventOpen}, time.Unix(0, h.now), h.out[:0])
-	if !h.keep(slot, g, &c) {
-		h.end(slot, g, endEvicted, &c)
+	if !h.keep(slot, g, c) {
+		h.end(slot, g, endEvicted, c)
 		return
 	}
 	if h.send(slot, g) {
@@ -45,19 +46,20 @@ func (h *hall) resume(slot uint32, g *guest) {
 
 // hear takes octets of the dialogue.
 func (h *hall) hear(slot uint32, g *guest, in []byte) {
-	c := h.open(g)
+	h.talk = h.open(g)
+	c := &h.talk
 	h.out = h.out[:0]
 	if f := g.scan(in, c.d.InBody()); f != 0 {
 		h.fault(slot, g, f)
 	}
 	if c.d.Helo() == "" && c.d.Idle() && notSMTP(in) {
 		h.fault(slot, g, policy.NotSMTP)
-		h.out = append(h.out, "554 5.5.2 This is SMTP, closing connection\r\n"...)
-		h.leave(slot, g, &c, endClosed)
+		h.out = append(h.out, "421 4.7.0 This is SMTP, closing connection\r\n"...)
+		h.leave(slot, g, c, endClosed)
 		return
 	}
 	due := c.d.Due()
-	over := h.run(slot, g, &c, in)
+	over := h.run(slot, g, c, in)
 	if over {
 		return
 	}
@@ -65,9 +67,9 @@ func (h *hall) hear(slot uint32, g *guest, in []byte) {
 		g.spoke = g.ms(h.now)
 	}
 	h.setRank(slot, g, g.judgeRank())
-	if !h.keep(slot, g, &c) {
+	if !h.keep(slot, g, c) {
 		h.sh.write(g.fd, slot, g.gen, []byte(replyFull))
-		h.end(slot, g, endEvicted, &c)
+		h.end(slot, g, endEvicted, c)
 		return
 	}
 	if h.send(slot, g) {
