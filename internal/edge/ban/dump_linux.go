@@ -12,8 +12,8 @@ import (
 )
 
 // The sets are read by requests of our own, message by message: the library
-// gives all elements of a set at once, which for a million of them is some 350
-// MB, each half minute.
+// gives all elements of a set at once, as values of some 200 octets each, and
+// cannot ask about single ones.
 
 const (
 	// dumpOctets is the buffer of one reading; the kernel fills at most half.
@@ -23,6 +23,11 @@ const (
 	nlHeader   = 16
 	nfHeader   = 4
 	attrHeader = 4
+	// dumpWait bounds the reading of one set: some 300,000 elements.
+	dumpWait = 5 * time.Second
+	// askBatch is how many addresses are asked about at once, so that the
+	// answers have room in the socket's buffer.
+	askBatch = 100
 	// rawsMax bounds the elements of a set of intervals, which are paired
 	// when all are there; ours have two for each range at most.
 	rawsMax = 4 * rangesMax
@@ -31,57 +36,145 @@ const (
 // errMalformed says that the kernel's answer does not hold together.
 var errMalformed = errors.New("malformed netlink message")
 
-// dumpSet asks for the elements of a set and gives each message of the answer
-// from its nfgenmsg on.
-func dumpSet(table, set string, each func([]byte) error) error {
+// asker is a netlink socket for one question after the other.
+type asker struct {
+	fd  int
+	buf []byte
+}
+
+func newAsker() (*asker, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
-		return fmt.Errorf("open a netlink socket: %w", err)
+		return nil, fmt.Errorf("open a netlink socket: %w", err)
 	}
-	defer unix.Close(fd)
 	wait := unix.NsecToTimeval(netlinkWait.Nanoseconds())
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
-		return fmt.Errorf("bound a netlink socket: %w", err)
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("bound a netlink socket: %w", err)
 	}
-	if err := unix.Sendto(fd, dumpRequest(table, set), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return fmt.Errorf("ask for the set %s: %w", set, err)
-	}
-	buf := make([]byte, dumpOctets)
+	return &asker{fd: fd, buf: make([]byte, dumpOctets)}, nil
+}
+
+func (a *asker) close() { _ = unix.Close(a.fd) }
+
+func (a *asker) send(request []byte) error {
+	return unix.Sendto(a.fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+}
+
+// receive gives the next datagram of the kernel, valid until the next call.
+func (a *asker) receive() ([]byte, error) {
 	for {
-		n, from, err := unix.Recvfrom(fd, buf, 0)
+		n, from, err := unix.Recvfrom(a.fd, a.buf, 0)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("read the set %s: %w", set, err)
+			return nil, err
 		}
-		if k, ok := from.(*unix.SockaddrNetlink); !ok || k.Pid != 0 {
-			continue // not from the kernel
-		}
-		done, err := messages(buf[:n], each)
-		if done || err != nil {
-			return err
+		if k, ok := from.(*unix.SockaddrNetlink); ok && k.Pid == 0 {
+			return a.buf[:n], nil
 		}
 	}
 }
 
-func dumpRequest(table, set string) []byte {
-	ne := binary.NativeEndian
-	b := make([]byte, nlHeader, 128)
-	ne.PutUint16(b[4:], unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETSETELEM)
-	ne.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
-	ne.PutUint32(b[8:], 1) // sequence: one request a socket
-	b = append(b, unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0)
-	b = appendString(b, unix.NFTA_SET_ELEM_LIST_TABLE, table)
-	b = appendString(b, unix.NFTA_SET_ELEM_LIST_SET, set)
-	ne.PutUint32(b, uint32(len(b)))
+// dumpSet asks for the elements of a set and gives each message of the answer
+// from its nfgenmsg on. It gives up with errPartial when more says no.
+func dumpSet(table, set string, more func() bool, each func([]byte) error) error {
+	a, err := newAsker()
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	if err := a.send(dumpRequest(table, set)); err != nil {
+		return fmt.Errorf("ask for the set %s: %w", set, err)
+	}
+	for {
+		b, err := a.receive()
+		if err != nil {
+			return fmt.Errorf("read the set %s: %w", set, err)
+		}
+		done, err := messages(b, each)
+		if done || err != nil {
+			return err
+		}
+		if !more() {
+			return errPartial
+		}
+	}
+}
+
+// askSet asks about addresses of one set, up to askBatch of them, and fills in
+// how long each will stay.
+func askSet(a *asker, table, set string, all []*element) error {
+	var request []byte
+	for i, e := range all {
+		request = append(request, getRequest(table, set, uint32(i), e.addr)...)
+	}
+	if err := a.send(request); err != nil {
+		return fmt.Errorf("ask about addresses of the set %s: %w", set, err)
+	}
+	for answers := 0; answers < len(all); {
+		b, err := a.receive()
+		if err != nil {
+			return fmt.Errorf("read about addresses of the set %s: %w", set, err)
+		}
+		// Each is answered by its element, if there, and an error or none.
+		for len(b) >= nlHeader {
+			i := binary.NativeEndian.Uint32(b[8:])
+			size := (int(binary.NativeEndian.Uint32(b)) + 3) &^ 3
+			if size < nlHeader || size > len(b) || int(i) >= len(all) {
+				return errMalformed
+			}
+			d := decoder{octets: all[i].addr.BitLen() / 8}
+			done, err := messages(b[:size], d.elements)
+			if err != nil && !errors.Is(err, unix.ENOENT) {
+				return err
+			}
+			if done {
+				answers++
+			}
+			if s := d.sources(); len(s) == 1 && s[0].addr == all[i].addr {
+				all[i].left = s[0].left
+			}
+			b = b[size:]
+		}
+	}
+	return nil
+}
+
+func getRequest(table, set string, seq uint32, a netip.Addr) []byte {
+	b := request(unix.NLM_F_REQUEST|unix.NLM_F_ACK, seq, table, set)
+	v := appendAttr(nil, unix.NFTA_DATA_VALUE, a.AsSlice())
+	v = appendAttr(nil, unix.NFTA_SET_ELEM_KEY|unix.NLA_F_NESTED, v)
+	v = appendAttr(nil, unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, v)
+	b = appendAttr(b, unix.NFTA_SET_ELEM_LIST_ELEMENTS|unix.NLA_F_NESTED, v)
+	binary.NativeEndian.PutUint32(b, uint32(len(b)))
 	return b
 }
 
-func appendString(b []byte, kind uint16, s string) []byte {
-	b = binary.NativeEndian.AppendUint16(b, uint16(attrHeader+len(s)+1))
+func dumpRequest(table, set string) []byte {
+	b := request(unix.NLM_F_REQUEST|unix.NLM_F_DUMP, 1, table, set)
+	binary.NativeEndian.PutUint32(b, uint32(len(b)))
+	return b
+}
+
+// request is the beginning of a question about a set; its length is to be put
+// in.
+func request(flags uint16, seq uint32, table, set string) []byte {
+	ne := binary.NativeEndian
+	b := make([]byte, nlHeader, 128)
+	ne.PutUint16(b[4:], unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETSETELEM)
+	ne.PutUint16(b[6:], flags)
+	ne.PutUint32(b[8:], seq)
+	b = append(b, unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0)
+	b = appendAttr(b, unix.NFTA_SET_ELEM_LIST_TABLE, append([]byte(table), 0))
+	return appendAttr(b, unix.NFTA_SET_ELEM_LIST_SET, append([]byte(set), 0))
+}
+
+func appendAttr(b []byte, kind uint16, value []byte) []byte {
+	b = binary.NativeEndian.AppendUint16(b, uint16(attrHeader+len(value)))
 	b = binary.NativeEndian.AppendUint16(b, kind)
-	b = append(append(b, s...), 0)
+	b = append(b, value...)
 	for len(b)%4 != 0 {
 		b = append(b, 0)
 	}

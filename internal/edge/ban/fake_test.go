@@ -27,6 +27,7 @@ type fake struct {
 	set     map[netip.Addr]time.Time // ends
 	nets    map[netip.Prefix]time.Time
 	batches []batch
+	during  func(context.Context) error // called in apply; nil: nothing
 }
 
 func newFake(clock sys.Clock, timeout time.Duration) *fake {
@@ -54,7 +55,7 @@ func (f *fake) check(context.Context) (bool, uint64) {
 	return f.there && !f.changed && !f.fail, 0
 }
 
-func (f *fake) dump(_ context.Context, sources func([]element), networks func([]network)) error {
+func (f *fake) dumpSources(_ context.Context, sources func([]element)) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.fail {
@@ -64,17 +65,30 @@ func (f *fake) dump(_ context.Context, sources func([]element), networks func([]
 	for a, end := range f.set {
 		sources([]element{{a, end.Sub(f.clock.Now())}})
 	}
-	var all []network
-	for p, end := range f.nets {
-		all = append(all, network{p, end.Sub(f.clock.Now())})
-	}
-	networks(all)
 	return nil
 }
 
-func (f *fake) apply(_ context.Context, b batch) error {
+func (f *fake) dumpNets(context.Context) (all []network, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.fail {
+		return nil, errFake
+	}
+	f.expire()
+	for p, end := range f.nets {
+		all = append(all, network{p, end.Sub(f.clock.Now())})
+	}
+	return all, nil
+}
+
+func (f *fake) apply(ctx context.Context, b batch) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.during != nil {
+		if err := f.during(ctx); err != nil {
+			return err
+		}
+	}
 	if f.fail || !f.there {
 		return errFake
 	}
@@ -98,6 +112,21 @@ func (f *fake) apply(_ context.Context, b batch) error {
 		}
 	}
 	f.batches = append(f.batches, b)
+	return nil
+}
+
+func (f *fake) ask(_ context.Context, all []element) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail {
+		return errFake
+	}
+	f.expire()
+	for i, e := range all {
+		if end, ok := f.set[e.addr]; ok {
+			all[i].left = end.Sub(f.clock.Now())
+		}
+	}
 	return nil
 }
 
@@ -205,5 +234,5 @@ func withKernel(o Options, f *fake) *runner {
 	l.log = discard()
 	l.m.link = linkDown
 	now := o.Clock.Now()
-	return &runner{List: l, retry: retryFirst, checkAt: now, readAt: now, retryAt: now}
+	return &runner{List: l, retry: retryFirst, readAll: readAllMax, checkAt: now, readAt: now, retryAt: now}
 }

@@ -373,27 +373,71 @@ func deleteAll(c *nftables.Conn, s *nftables.Set, all []nftables.SetElement) err
 	return nil
 }
 
-func (k *nft) dump(ctx context.Context, sources func([]element), nets func([]network)) error {
+func (k *nft) dumpSources(ctx context.Context, sources func([]element)) error {
 	return k.thread.do(ctx, func() error {
-		for _, s := range k.sets[:4] {
+		for _, s := range k.sets[:2] {
 			d := decoder{octets: int(s.KeyType.Bytes)}
-			err := dumpSet(k.o.Table, s.Name, func(message []byte) error {
-				if err := d.elements(message); err != nil {
-					return fmt.Errorf("read the set %s: %w", s.Name, err)
-				}
-				if !s.Interval {
-					sources(d.sources())
-				}
-				return nil
-			})
-			if err == nil && s.Interval {
-				nets(d.networks())
-			}
-			if errors.Is(err, unix.ENOENT) {
-				continue // there is none yet
-			}
-			if err != nil {
+			if err := k.dump(ctx, s, &d, func() { sources(d.sources()) }); err != nil {
 				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (k *nft) dumpNets(ctx context.Context) (all []network, err error) {
+	err = k.thread.do(ctx, func() error {
+		for _, s := range k.sets[2:4] {
+			d := decoder{octets: int(s.KeyType.Bytes)}
+			if err := k.dump(ctx, s, &d, func() {}); err != nil {
+				return err
+			}
+			all = append(all, d.networks()...)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// dump reads a set into d; a set that there is not has no elements. After each
+// message it calls each.
+func (k *nft) dump(ctx context.Context, s *nftables.Set, d *decoder, each func()) error {
+	end := k.clock.Now().Add(dumpWait)
+	more := func() bool { return k.clock.Now().Before(end) && ctx.Err() == nil }
+	err := dumpSet(k.o.Table, s.Name, more, func(message []byte) error {
+		if err := d.elements(message); err != nil {
+			return fmt.Errorf("read the set %s: %w", s.Name, err)
+		}
+		each()
+		return nil
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
+func (k *nft) ask(ctx context.Context, all []element) error {
+	if len(all) == 0 {
+		return nil
+	}
+	return k.thread.do(ctx, func() error {
+		a, err := newAsker()
+		if err != nil {
+			return err
+		}
+		defer a.close()
+		for i, s := range k.sets[:2] {
+			var of []*element
+			for j := range all {
+				if all[j].addr.Is4() == (i == 0) {
+					of = append(of, &all[j])
+				}
+			}
+			for part := range slices.Chunk(of, askBatch) {
+				if err := askSet(a, k.o.Table, s.Name, part); err != nil {
+					return err
+				}
 			}
 		}
 		return nil

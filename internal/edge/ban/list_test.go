@@ -220,6 +220,27 @@ func TestRun_batchesAndRetries(t *testing.T) {
 	})
 }
 
+// TestRun_endsWhileTelling: what was asked for is said to the kernel although
+// Run's context ends in the middle of it.
+func TestRun_endsWhileTelling(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		clock := sys.RealClock()
+		f := newFake(clock, time.Minute)
+		l := withKernel(Options{Timeout: time.Minute, Clock: clock}, f).List
+		if err := l.connect(t.Context(), whyBefore); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		f.during = func(c context.Context) error { cancel(); return c.Err() }
+		done := make(chan error, 1)
+		go func() { done <- l.Run(ctx) }()
+		l.Ban(ip("192.0.2.1"), "test")
+		if err := <-done; err != nil || !f.holds(ip("192.0.2.1")) {
+			t.Errorf("the end: error %v, in the kernel %v, want it there", err, f.holds(ip("192.0.2.1")))
+		}
+	})
+}
+
 func BenchmarkBanned(b *testing.B) {
 	l, _ := userSpace(b, Options{})
 	for i := range 100_000 {

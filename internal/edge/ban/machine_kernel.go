@@ -157,6 +157,50 @@ func (m *machine) told(b batch, err error) {
 	}
 }
 
+// due gives up to n addresses that the kernel has and whose time is over,
+// unless packets prolonged it there.
+func (m *machine) due(now time.Time, n int) []element {
+	var out []element
+	m.bans.ended(now, func(s *slot) bool {
+		if s.kernel {
+			out = append(out, element{addr: s.addr()})
+		}
+		return len(out) < n
+	})
+	return out
+}
+
+// answered takes what the kernel said about addresses that were due.
+func (m *machine) answered(all []element, now time.Time) {
+	for _, e := range all {
+		s := m.bans.get(e.addr)
+		_, changed := m.dirty[e.addr]
+		switch {
+		case s == nil || changed || !s.ended(now):
+		case e.left > 0:
+			m.bans.end(s, now.Add(e.left))
+		default:
+			m.bans.drop(e.addr)
+		}
+	}
+}
+
+// sample gives up to n addresses that the kernel must have.
+func (m *machine) sample(now time.Time, n int) []element {
+	var out []element
+	for _, i := range m.bans.index { // in no order
+		s := &m.bans.slots[i]
+		a := s.addr()
+		if _, changed := m.dirty[a]; s.kernel && !changed && s.until > now.Add(graceMax).UnixNano() {
+			out = append(out, element{addr: a})
+		}
+		if len(out) >= n {
+			break
+		}
+	}
+	return out
+}
+
 // lost says that the kernel's sets are empty.
 func (m *machine) lost() {
 	m.bans.all(func(s *slot) {
@@ -235,31 +279,27 @@ func (m *machine) seenNet(r *reading, n network, now time.Time) {
 	})
 }
 
-// finish ends a reading: what the kernel did not have is over if its time was,
-// and is put there again if it was not. It gives how many of these were.
-func (m *machine) finish(r *reading, now time.Time) (missing int) {
-	var over []netip.Addr
+// finish ends a reading of addresses. It gives the bans that were not read
+// although they must be there: they may have been passed over, since a set may
+// be rearranged while it is read, and are to be asked about.
+func (m *machine) finish(r *reading, now time.Time) (suspects []element) {
 	m.bans.all(func(s *slot) {
-		switch {
-		case s.epoch == m.epoch || s.since >= r.began.UnixNano():
-		case s.until <= now.Add(graceMax).UnixNano():
-			if s.kernel {
-				over = append(over, s.addr())
-			}
-		default:
-			if s.kernel {
-				missing++
-			}
-			s.kernel = false
-			m.mark(s.addr())
+		if s.epoch == m.epoch || s.since >= r.began.UnixNano() {
+			return
+		}
+		if a := s.addr(); !s.kernel {
+			m.mark(a)
+		} else if s.until > now.Add(graceMax).UnixNano() {
+			suspects = append(suspects, element{addr: a})
 		}
 	})
-	for _, a := range over {
-		m.bans.drop(a)
-		delete(m.dirty, a)
-	}
+	return suspects
+}
+
+// finishNets ends a reading of networks, and gives how many were missing.
+func (m *machine) finishNets(r *reading, now time.Time) (missing int) {
 	if m.fixedDirty {
-		return missing
+		return 0
 	}
 	want := m.ranges(now)
 	for _, n := range want {
@@ -272,4 +312,19 @@ func (m *machine) finish(r *reading, now time.Time) (missing int) {
 		m.markFixed()
 	}
 	return missing
+}
+
+// missed notes which of the suspects the kernel does not have, so that they
+// are put there again, and gives how many.
+func (m *machine) missed(suspects []element) (n int) {
+	for _, e := range suspects {
+		s := m.bans.get(e.addr)
+		if e.left > 0 || s == nil || !s.kernel {
+			continue
+		}
+		n++
+		s.kernel = false
+		m.mark(e.addr)
+	}
+	return n
 }

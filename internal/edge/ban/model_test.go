@@ -215,71 +215,101 @@ func TestModel_userSpace(t *testing.T) {
 	})
 }
 
-// TestModel_kernel runs the list before a kernel that fails, forgets and is
-// changed by others, with sources that send. After a minute of rest the
-// kernel must have what the list has, and never, at no time that it was told
-// the latest, what is exempt.
+// world is a list before a kernel that fails, forgets and is changed by
+// others, with sources that send.
+type world struct {
+	*runner
+	f      *fake
+	clock  *sim.Clock
+	never  []netip.Prefix
+	logins map[netip.Addr]time.Time
+}
+
+func newWorld() *world {
+	clock := sim.NewClock(start2026)
+	o := Options{Timeout: 10 * time.Minute, Max: 8, Clock: clock}
+	f := newFake(clock, o.Timeout)
+	w := &world{runner: withKernel(o, f), f: f, clock: clock, logins: map[netip.Addr]time.Time{}}
+	w.pass(2 * time.Second)
+	return w
+}
+
+// pass lets time pass, with what Run does meanwhile.
+func (w *world) pass(d time.Duration) {
+	for end := w.clock.Now().Add(d); w.clock.Now().Before(end); {
+		w.clock.Advance(tickEvery)
+		w.maintain(context.Background())
+	}
+}
+
+// rest lets the list have its way with the kernel, and looks at both.
+func (w *world) rest(t *rapid.T) {
+	w.f.failing(false)
+	w.pass(2*retryMax + readEvery) // it may have failed before
+	w.flush(context.Background())
+	w.checkSame(t)
+}
+
+func (w *world) actions() map[string]func(*rapid.T) {
+	return map[string]func(*rapid.T){
+		"ban":  func(t *rapid.T) { w.Ban(drawAddr(t), "test") },
+		"tell": func(*rapid.T) { w.flush(context.Background()) },
+		"send": func(t *rapid.T) {
+			if a := drawAddr(t); !w.f.packet(a) {
+				w.Banned(a)
+			}
+		},
+		"add": func(t *rapid.T) {
+			_ = w.Add(drawPrefix(t), "test", time.Duration(rapid.IntRange(1, 60).Draw(t, "minutes"))*time.Minute)
+		},
+		"remove": func(t *rapid.T) { _, _ = w.Remove(drawPrefix(t)) },
+		"login": func(t *rapid.T) {
+			a := drawAddr(t)
+			w.Authenticated(a)
+			w.logins[a] = w.clock.Now()
+		},
+		"reload": func(t *rapid.T) {
+			w.never = rapid.SliceOfN(rapid.Custom(drawPrefix), 0, 2).Draw(t, "never")
+			w.Reload(w.never)
+		},
+		"fail":       func(t *rapid.T) { w.f.failing(rapid.Bool().Draw(t, "fail")) },
+		"flush":      func(*rapid.T) { w.f.flush() },
+		"flush set":  func(*rapid.T) { clear(w.f.set) },
+		"flush nets": func(*rapid.T) { clear(w.f.nets) },
+		"rules":      func(*rapid.T) { w.f.changed = true },
+		"advance":    func(t *rapid.T) { w.pass(time.Duration(rapid.IntRange(1, 1200).Draw(t, "seconds")) * time.Second) },
+		"rest":       w.rest,
+	}
+}
+
+// TestModel_kernel: after a rest the kernel must have what the list has, and
+// nothing that is exempt.
 func TestModel_kernel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		clock := sim.NewClock(start2026)
-		o := Options{Timeout: 10 * time.Minute, Max: 8, Clock: clock}
-		f := newFake(clock, o.Timeout)
-		r := withKernel(o, f)
-		ctx := context.Background()
-		never := []netip.Prefix{}
-		logins := map[netip.Addr]time.Time{}
-		rest := func(d time.Duration) {
-			for end := clock.Now().Add(d); clock.Now().Before(end); {
-				clock.Advance(tickEvery)
-				r.maintain(ctx)
-			}
-		}
-		rest(2 * time.Second)
-		t.Repeat(map[string]func(*rapid.T){
-			"ban":  func(t *rapid.T) { r.Ban(drawAddr(t), "test") },
-			"tell": func(t *rapid.T) { r.flush(ctx) },
-			"send": func(t *rapid.T) {
-				a := drawAddr(t)
-				if !f.packet(a) {
-					r.Banned(a)
-				}
-			},
-			"add": func(t *rapid.T) {
-				_ = r.Add(drawPrefix(t), "test", time.Duration(rapid.IntRange(1, 60).Draw(t, "minutes"))*time.Minute)
-			},
-			"remove": func(t *rapid.T) { _, _ = r.Remove(drawPrefix(t)) },
-			"login": func(t *rapid.T) {
-				a := drawAddr(t)
-				r.Authenticated(a)
-				logins[a] = clock.Now()
-			},
-			"reload": func(t *rapid.T) {
-				never = rapid.SliceOfN(rapid.Custom(drawPrefix), 0, 2).Draw(t, "never")
-				r.Reload(never)
-			},
-			"fail":      func(t *rapid.T) { f.fail = rapid.Bool().Draw(t, "fail") },
-			"flush":     func(*rapid.T) { f.flush() },
-			"flush set": func(*rapid.T) { clear(f.set) },
-			"put in":    func(t *rapid.T) { f.set[drawAddr(t)] = clock.Now().Add(o.Timeout) },
-			"rules":     func(*rapid.T) { f.changed = true },
-			"advance":   func(t *rapid.T) { rest(time.Duration(rapid.IntRange(1, 1200).Draw(t, "seconds")) * time.Second) },
-			"rest": func(t *rapid.T) {
-				f.fail = false
-				rest(2*retryMax + readEvery) // it may have failed before
-				r.flush(ctx)
-				checkSame(t, r, f, never, logins)
-			},
-		})
+		w := newWorld()
+		all := w.actions()
+		all["put in"] = func(t *rapid.T) { w.f.set[drawAddr(t)] = w.clock.Now().Add(w.o.Timeout) }
+		t.Repeat(all)
+	})
+}
+
+// TestModel_kernelOfMany is the same with a list that is too long to be read
+// whole; what others put in is then not found.
+func TestModel_kernelOfMany(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld()
+		w.readAll = -1
+		t.Repeat(w.actions())
 	})
 }
 
 // checkSame compares what the kernel drops with what the list says, for every
 // address of the models.
-func checkSame(t *rapid.T, r *runner, f *fake, never []netip.Prefix, logins map[netip.Addr]time.Time) {
-	now := f.clock.Now()
-	f.expire()
-	if len(f.set) > r.o.Max || r.m.bans.len() > r.o.Max {
-		t.Fatalf("got %d in the kernel and %d in the list, want at most %d", len(f.set), r.m.bans.len(), r.o.Max)
+func (w *world) checkSame(t *rapid.T) {
+	now := w.clock.Now()
+	w.f.expire()
+	if len(w.f.set) > w.o.Max || w.m.bans.len() > w.o.Max {
+		t.Fatalf("got %d in the kernel and %d in the list, want at most %d", len(w.f.set), w.m.bans.len(), w.o.Max)
 	}
 	for i := range 32 {
 		a := netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 16)})
@@ -288,18 +318,18 @@ func checkSame(t *rapid.T, r *runner, f *fake, never []netip.Prefix, logins map[
 			b[15] = byte(i - 16)
 			a = netip.AddrFrom16(b)
 		}
-		_, inSet := f.set[a]
+		_, inSet := w.f.set[a]
 		dropped := inSet
-		for p := range f.nets {
+		for p := range w.f.nets {
 			dropped = dropped || p.Contains(a)
 		}
-		e, why, banned := r.Why(a)
+		e, why, banned := w.Why(a)
 		// An end that the kernel saw last is as old as the last reading.
 		if banned != dropped && (!banned || e.Until.After(now)) {
 			t.Fatalf("%s: in the kernel %v, in the list %v (%s)", a, dropped, banned, why)
 		}
-		login, in := logins[a]
-		exempt := in && now.Sub(login) < exemptDay || slices.ContainsFunc(never, func(p netip.Prefix) bool { return p.Contains(a) })
+		login, in := w.logins[a]
+		exempt := in && now.Sub(login) < exemptDay || slices.ContainsFunc(w.never, func(p netip.Prefix) bool { return p.Contains(a) })
 		if exempt && dropped {
 			t.Fatalf("%s is exempt and in the kernel", a)
 		}

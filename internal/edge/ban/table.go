@@ -98,6 +98,22 @@ func (t *table) first() *slot {
 	return &t.slots[t.heap[0]]
 }
 
+// ended calls f for the entries whose time is over, until it says no.
+func (t *table) ended(now time.Time, f func(*slot) bool) {
+	todo := []uint32{0}
+	for len(todo) > 0 {
+		p := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if int(p) >= len(t.heap) || !t.slots[t.heap[p]].ended(now) {
+			continue
+		}
+		if !f(&t.slots[t.heap[p]]) {
+			return
+		}
+		todo = append(todo, 2*p+1, 2*p+2)
+	}
+}
+
 // all calls f for each entry; f may change no ends and drop nothing.
 func (t *table) all(f func(*slot)) {
 	for _, i := range t.heap {
