@@ -43,6 +43,16 @@ type Good struct {
 	Known    Class          `json:"known"`
 	New      Class          `json:"new"`
 	Failures map[string]int `json:"failures"` // what happened to the rest
+	Slowest  []Delivery     `json:"slowest"`  // of those that arrived
+}
+
+// Delivery is one delivery, with where its time went.
+type Delivery struct {
+	At    float64            `json:"at_s"` // since the wave began
+	Class string             `json:"class"`
+	From  string             `json:"from"`
+	Took  float64            `json:"took_ms"` // beyond the usual wait
+	Steps map[string]float64 `json:"steps_ms"`
 }
 
 // Class is one kind of good sender: known ones delivered before, new ones come

@@ -25,6 +25,7 @@ func sampleResult() *Result {
 			Known:    Class{Sent: 4, OK: 4, P50: 1, P99: 2, Worst: 3, Wait: 0.5, Quiet: Quiet{Sent: 64, OK: 64, P50: 1, P99: 2}, Banner: Spread{0.5, 1, 2}},
 			New:      Class{Sent: 4, OK: 3, P50: 4, P99: 12.25, Worst: 13, Wait: 6000, Quiet: Quiet{Sent: 16, OK: 16, P50: 3, P99: 5}},
 			Failures: map[string]int{"451 at rcpt": 1},
+			Slowest:  []Delivery{{At: 12.5, Class: "new", From: "127.1.99.25", Took: 13, Steps: map[string]float64{"connect": 1, "banner": 6001, "ehlo": 2, "mail": 0.5, "rcpt": 3, "data": 0.5, "message": 5}}},
 		},
 		Server: &Server{PSSPerGuest: 311.5, CPUPerRefusal: 0.14, PSSStart: 20e6, PSSIdle: 21e6, PSSMax: 27e6, CPUWave: 2548, CPUPerGood: 1.2},
 		Target: "127.0.0.1:2525", Date: "2026-11-22T04:05:06Z", Factor: 60, Speed: 10, Seconds: 41.5,
@@ -116,9 +117,9 @@ func TestResult_SVGIsWellFormed(t *testing.T) {
 	}
 }
 
-func TestSteps_AreRoundAndFew(t *testing.T) {
+func TestRoundSteps_AreRoundAndFew(t *testing.T) {
 	for _, end := range []float64{1, 0.6, 32.3, 323, 18060, 301, 7, 99999} {
-		s := steps(end)
+		s := roundSteps(end)
 		if len(s) < 3 || len(s) > 8 || s[len(s)-1] > end*1.001 {
 			t.Errorf("0 to %g: got %v", end, s)
 		}

@@ -25,10 +25,27 @@ type delivery struct {
 // outcome is what became of it.
 type outcome struct {
 	delivery
-	at      time.Duration // when it began, in its phase
-	wait    time.Duration // until the banner; 0 if there was none
-	took    time.Duration // from connecting to the last 250, or to the failure
-	failure string        // empty: it was accepted
+	at      time.Duration        // when it began, in its phase
+	wait    time.Duration        // until the banner; 0 if there was none
+	took    time.Duration        // from connecting to the last 250, or to the failure
+	steps   [steps]time.Duration // what each took
+	failure string               // empty: it was accepted
+}
+
+// The steps of a delivery.
+const (
+	stepConnect = iota
+	stepBanner
+	stepEHLO
+	stepMAIL
+	stepRCPT
+	stepDATA
+	stepMessage
+	steps
+)
+
+func stepNames() [steps]string {
+	return [steps]string{"connect", "banner", "ehlo", "mail", "rcpt", "data", "message"}
 }
 
 const (
@@ -67,47 +84,60 @@ func (s *sender) deliver(ctx context.Context, d delivery) outcome {
 	defer cancel()
 	o := outcome{delivery: d}
 	began := time.Now()
-	err := s.talk(ctx, d, func() { o.wait = time.Since(began) })
+	last := began
+	err := s.talk(ctx, d, func(step int) {
+		now := time.Now()
+		o.steps[step] = now.Sub(last)
+		last = now
+	})
 	o.took = time.Since(began)
+	if o.steps[stepBanner] > 0 {
+		o.wait = o.steps[stepConnect] + o.steps[stepBanner]
+	}
 	o.failure = failure(err)
 	return o
 }
 
-func (s *sender) talk(ctx context.Context, d delivery, greeted func()) error {
+// talk says when each step is done.
+func (s *sender) talk(ctx context.Context, d delivery, done func(step int)) error {
+	names := stepNames()
 	dialer := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(d.from, 0)), KeepAlive: -1}
 	conn, err := dialer.DialContext(ctx, "tcp4", s.to.String())
 	if err != nil {
-		return failed{"connect", err}
+		return failed{names[stepConnect], err}
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
-			return failed{"connect", err}
+			return failed{names[stepConnect], err}
 		}
 	}
+	done(stepConnect)
 	r := textproto.NewReader(bufio.NewReader(io.LimitReader(conn, repliesMax)))
 	if err := expect(r, 2); err != nil {
-		return failed{"banner", err}
+		return failed{names[stepBanner], err}
 	}
-	greeted()
-	for _, c := range []struct {
-		name, text string
-		class      int
+	done(stepBanner)
+	for i, c := range []struct {
+		text  string
+		class int
 	}{
-		{"ehlo", "EHLO mail." + d.domain() + "\r\n", 2},
-		{"mail", "MAIL FROM:<sender@" + d.domain() + ">\r\n", 2},
-		{"rcpt", "RCPT TO:<" + s.rcpt + ">\r\n", 2},
-		{"data", "DATA\r\n", 3},
-		{"message", s.message(d), 2},
+		{"EHLO mail." + d.domain() + "\r\n", 2},
+		{"MAIL FROM:<sender@" + d.domain() + ">\r\n", 2},
+		{"RCPT TO:<" + s.rcpt + ">\r\n", 2},
+		{"DATA\r\n", 3},
+		{s.message(d), 2},
 	} {
+		step := stepEHLO + i
 		if _, err := io.WriteString(conn, c.text); err != nil {
-			return failed{c.name, err}
+			return failed{names[step], err}
 		}
 		if err := expect(r, c.class); err != nil {
-			return failed{c.name, err}
+			return failed{names[step], err}
 		}
+		done(step)
 	}
 	// The mail is accepted: whatever comes now changes nothing.
 	_, _ = io.WriteString(conn, "QUIT\r\n")

@@ -1,6 +1,8 @@
 package load
 
 import (
+	"cmp"
+	"slices"
 	"time"
 )
 
@@ -73,7 +75,29 @@ func (w *wave) good() Good {
 	g.Known.P50, g.Known.P99, g.Known.Worst = known.ms(50), known.ms(99), known.worst()
 	g.New.P50, g.New.P99, g.New.Worst = fresh.ms(50), fresh.ms(99), fresh.worst()
 	g.Known.Banner, g.New.Banner = banners[true].spread(), banners[false].spread()
+	g.Slowest = w.slowest()
 	return g
+}
+
+// slowestMax is how many slow deliveries are told: enough to see a pattern.
+const slowestMax = 8
+
+// slowest gives the deliveries that took longest, with their steps.
+func (w *wave) slowest() []Delivery {
+	arrived := slices.DeleteFunc(slices.Clone(w.outcomes), func(o outcome) bool { return o.failure != "" })
+	slices.SortFunc(arrived, func(a, b outcome) int { return cmp.Compare(w.post.beyond(b), w.post.beyond(a)) })
+	out := []Delivery{}
+	for _, o := range arrived[:min(len(arrived), slowestMax)] {
+		d := Delivery{At: o.at.Seconds(), Class: "new", From: o.from.String(), Took: millisOf(w.post.beyond(o)), Steps: map[string]float64{}}
+		if o.known {
+			d.Class = "known"
+		}
+		for i, name := range stepNames() {
+			d.Steps[name] = millisOf(o.steps[i])
+		}
+		out = append(out, d)
+	}
+	return out
 }
 
 // mail gives each good delivery of the wave, for the picture.

@@ -124,7 +124,7 @@ func (p *plot) yMail(ms float64) float64 {
 
 // timeAxis draws what both plots share.
 func (p *plot) timeAxis() {
-	for _, s := range steps(p.seconds) {
+	for _, s := range roundSteps(p.seconds) {
 		x := p.x(s)
 		for _, y := range [][2]int{{heldTop, heldBottom}, {mailTop, mailBottom}} {
 			p.put(`<line class="grid" x1="%.1f" x2="%[1]f" y1="%d" y2="%d"/>`, x, y[0], y[1])
@@ -143,7 +143,7 @@ func (p *plot) frame(top, bottom int, name string) {
 
 // upper draws the connections.
 func (p *plot) upper() {
-	for _, n := range steps(p.held) {
+	for _, n := range roundSteps(p.held) {
 		y := p.yHeld(n)
 		p.put(`<line class="grid" x1="%d" x2="%d" y1="%.1f" y2="%[3]f"/>`, svgLeft, svgRight, y)
 		p.text(svgLeft-8, int(y)+4, "soft", "end", thousands(n))
@@ -216,8 +216,8 @@ func (p *plot) lower() {
 	p.text(x+18, mailTop-10, "", "start", "failed")
 }
 
-// steps gives round values from 0 to the end of an axis.
-func steps(end float64) []float64 {
+// roundSteps gives round values from 0 to the end of an axis.
+func roundSteps(end float64) []float64 {
 	size := math.Pow(10, math.Floor(math.Log10(end/ticksWanted)))
 	for _, f := range []float64{1, 2, 5, 10} {
 		if end/(size*f) <= ticksWanted+1 {

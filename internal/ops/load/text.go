@@ -52,6 +52,9 @@ func (r *Result) Text() string {
 	if len(r.Good.Failures) > 0 {
 		row("good, failed", "%s", list(r.Good.Failures))
 	}
+	if len(r.Good.Slowest) > 0 {
+		row("good, slowest", "%s", r.Good.Slowest[0])
+	}
 	if s := r.Server; s != nil {
 		row("server's memory", "%.1f MB idle, %.1f MB at most, %s bytes a guest", float64(s.PSSIdle)/1e6, float64(s.PSSMax)/1e6, short(s.PSSPerGuest))
 		row("server's CPU", "%s ms a refusal; %s ms in all, good mail at %s ms each", short(s.CPUPerRefusal), short(s.CPUWave), short(s.CPUPerGood))
@@ -66,4 +69,18 @@ func with(n int, by map[string]int) string {
 		return "0"
 	}
 	return fmt.Sprintf("%d: %s", n, list(by))
+}
+
+// String tells where the time of a delivery went.
+func (d Delivery) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s sender %s at %s s:", d.Class, d.From, short(d.At))
+	for i, name := range stepNames() {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, " %s %s", name, short(d.Steps[name]))
+	}
+	b.WriteString(" ms")
+	return b.String()
 }

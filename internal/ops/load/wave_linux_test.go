@@ -214,6 +214,14 @@ func TestWave_LateBannersAndStutteredReplies(t *testing.T) {
 			t.Errorf("%s: got a wait of %g ms and p50 %g ms beyond it, want 150 ms and less", name, c.Wait, c.P50)
 		}
 	}
+	for _, d := range r.Good.Slowest {
+		if d.Steps["banner"] < 149 || d.Steps["message"] == 0 {
+			t.Errorf("got a delivery that %s", d)
+		}
+	}
+	if len(r.Good.Slowest) == 0 {
+		t.Error("got no slowest deliveries")
+	}
 	if r.Wait.P50 < 150 {
 		t.Errorf("strangers waited %g ms for the banner, want 150", r.Wait.P50)
 	}
