@@ -35,6 +35,7 @@ func Check(ctx context.Context, c Config) []Finding {
 	fs = append(fs, checkDir(c), checkDisk(c))
 	fs = append(fs, checkCertificate(c)...)
 	fs = append(fs, checkPorts(c, running)...)
+	fs = append(fs, checkEdge(ctx, c)...)
 	if running {
 		fs = append(fs, checkHost(ctx, c))
 	}

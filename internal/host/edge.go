@@ -286,6 +286,18 @@ func (e *edge) onLogin(a netip.Addr, ok bool) {
 	}
 }
 
+// reload takes over the policy of a fresh configuration, and with it who is
+// never banned.
+func (e *edge) reload(c Config) error {
+	o, err := c.policyOptions()
+	if err != nil {
+		return err
+	}
+	e.policy.Reload(o)
+	e.bans.Reload(o.Allow)
+	return nil
+}
+
 // close saves what the edge remembers.
 func (e *edge) close() error {
 	return errors.Join(e.grey.Close(), e.closeDNS())

@@ -102,7 +102,7 @@ func serveStore(ctx context.Context, c Config, o ServeOptions, ls *listeners, h 
 	})
 	g.Go(func() error { return watchJournal(gctx, s, log) })
 	g.Go(func() error { return ignoreEnd(gctx, s.Mailboxes.Run(gctx)) })
-	g.Go(func() error { return reload(gctx, c, cert, o.Log, log) })
+	g.Go(func() error { return reload(gctx, c, cert, e, o.Log, log) })
 
 	if o.Ready != nil {
 		o.Ready(ls.bound)
@@ -144,9 +144,9 @@ func watchJournal(ctx context.Context, s *Store, log *slog.Logger) error {
 	}
 }
 
-// reload takes over on SIGHUP what can change without a restart: certificate
-// and log level. A configuration that is not valid changes nothing.
-func reload(ctx context.Context, c Config, cert *certs.Store, level Logger, log *slog.Logger) error {
+// reload takes over on SIGHUP what can change without a restart: certificate,
+// policy and log level. A configuration that is not valid changes nothing.
+func reload(ctx context.Context, c Config, cert *certs.Store, e *edge, level Logger, log *slog.Logger) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -165,12 +165,15 @@ func reload(ctx context.Context, c Config, cert *certs.Store, level Logger, log 
 			if err := level.setLevel(fresh.Log); err != nil {
 				log.Error("log level not changed", telemetry.Err, err)
 			}
+			if err := e.reload(fresh); err != nil {
+				log.Error("policy not changed", telemetry.Err, err)
+			}
 		}
 		if err := cert.Reload(); err != nil {
 			log.Error("certificate not changed", telemetry.Err, err)
 			continue
 		}
-		log.Info("read again: certificate, log level", telemetry.Path, c.path)
+		log.Info("read again: certificate, policy, log level", telemetry.Path, c.path)
 	}
 }
 
