@@ -1,13 +1,16 @@
 package lobby
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -380,7 +383,7 @@ func TestHall_tenThousandSilent(t *testing.T) {
 		t.Fatalf("%d guests, want 10,000", got)
 	}
 	w.gate.level = policy.Stormy
-	w.advance(31 * time.Second)
+	w.advance(121 * time.Second)
 	if w.gate.lastLeft(t).Ended != policy.EndedTimeout {
 		t.Errorf("got %v, want a timeout", w.gate.lastLeft(t).Ended)
 	}
@@ -394,4 +397,62 @@ func BenchmarkHall_refusal(b *testing.B) {
 	b.ResetTimer()
 	wave(h, b.N)
 	h.stop()
+}
+
+func TestOptions_fit(t *testing.T) {
+	for _, c := range []struct{ strangers, reserve, descriptors, want int }{
+		{20_000, 0, 20_000, 18_750},
+		{20_000, 0, 1 << 20, 20_000},
+		{20_000, 0, 1024, 768},
+		{20_000, 0, 256, 128},
+		{20_000, 5000, 20_000, 15_000},
+		{100, 0, 1024, 100},
+		{100, 0, 1, 1},
+	} {
+		o := Options{Strangers: c.strangers, Reserve: c.reserve}
+		if o.fit(c.descriptors); o.Strangers != c.want {
+			t.Errorf("%+v: got %d", c, o.Strangers)
+		}
+	}
+}
+
+// TestPassOn: what a connection has not taken is written before it is handed
+// over; if it is never taken there is no hand-over.
+func TestPassOn(t *testing.T) {
+	for _, taken := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := net.Pipe()
+			o := Options{}.withDefaults()
+			admitted, ended := false, false
+			passOn(&o, Handover{Conn: far, Ended: func() { ended = true }}, []byte("250 OK\r\n"), func(Handover) { admitted = true })
+			if taken {
+				if got, err := bufio.NewReader(near).ReadString('\n'); got != "250 OK\r\n" {
+					t.Errorf("got %q, %v", got, err)
+				}
+			} else {
+				time.Sleep(writeTimeout + time.Second)
+			}
+			synctest.Wait()
+			if admitted != taken || ended == taken {
+				t.Errorf("taken %v: admitted %v, ended %v", taken, admitted, ended)
+			}
+		})
+	}
+}
+
+// TestHall_fineGuestsHaveTime: at load silence is borne from those longer of
+// whom nothing bad is known.
+func TestHall_fineGuestsHaveTime(t *testing.T) {
+	w := still(t, Options{})
+	w.gate.level = policy.Stormy
+	fine, listed := w.arrive("192.0.0.1:1"), w.arrive("192.0.1.1:1")
+	w.advance(31 * time.Second)
+	if fine.closed || !listed.closed {
+		t.Errorf("after 31 s closed: fine %v, listed %v; want the listed one", fine.closed, listed.closed)
+	}
+	w.advance(90 * time.Second)
+	if !fine.closed {
+		t.Error("after two minutes the silent one is still there")
+	}
+	w.empty()
 }

@@ -30,6 +30,9 @@ type Lobby struct {
 // Serve takes them.
 func Listen(o Options) (*Lobby, error) {
 	o = o.withDefaults()
+	if n := descriptorLimit(); n > 0 {
+		o.fit(n)
+	}
 	l := &Lobby{o: o, pool: &pool{strangers: int64(o.Strangers), budget: o.Budget, tlsGuests: int64(o.TLSGuests)}}
 	if !o.Portable && hasEpoll {
 		var err error

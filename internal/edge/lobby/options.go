@@ -33,7 +33,8 @@ type Options struct {
 	// limit of descriptors less Reserve bounds it too.
 	Strangers int
 	// Reserve is how many descriptors are kept for sessions and the rest of
-	// the program; a sixteenth of the limit, 256 at least, if 0.
+	// the program; a sixteenth of the limit, 256 at least, if 0, but no more
+	// than half of it. On systems without such a limit it means nothing.
 	Reserve int
 	// Budget bounds the price of all guests in octets; 32 MiB if 0.
 	Budget  int64
@@ -52,7 +53,11 @@ type Options struct {
 }
 
 // Times are the longest waits for a guest at each level of load, calm, busy
-// and stormy. The zero value of each has a default.
+// and stormy. The zero value of each has a default. A guest that is neither
+// refused nor suspect has four times as long at load.
+//
+// Deviation: RFC 5321 §4.5.3.2.7 has 5 minutes for a command. Under a wave
+// those who are silent keep the places of those who want to send.
 type Times struct {
 	// Command is from a reply to the end of the next command; 5 minutes, 90
 	// and 30 seconds.
@@ -88,6 +93,14 @@ const (
 	// tlsGuestsDefault is 5 MB at 25 KB for a TLS connection.
 	tlsGuestsDefault = 200
 )
+
+// fit bounds Strangers by what a limit of descriptors leaves for them.
+func (o *Options) fit(descriptors int) {
+	if o.Reserve <= 0 {
+		o.Reserve = max(descriptors/16, reserveMin)
+	}
+	o.Strangers = min(o.Strangers, max(descriptors-min(o.Reserve, descriptors/2), 1))
+}
 
 func (o Options) withDefaults() Options {
 	if o.Loops <= 0 {

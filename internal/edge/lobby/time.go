@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/edge/listen"
+	"github.com/breakwater-mail/breakwater/internal/edge/policy"
 	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 )
 
@@ -35,12 +36,20 @@ func (h *hall) limit(g *guest) uint32 {
 	case stageLinger:
 		return g.since + lingerWaitMs
 	}
-	whole := g.since + ms(t.Dialogue[h.level])
-	if g.flags&(flagRefused|flagDeferred) != 0 {
+	command, whole := t.Command[h.level], g.since+ms(t.Dialogue[h.level])
+	switch {
+	case g.flags&(flagRefused|flagDeferred) != 0:
 		whole = g.refusedAt + ms(t.Refused[h.level])
+	case g.rank == rankFine: // it may be a good one that is slow
+		command = min(fineFactor*command, t.Command[policy.Calm])
+		whole = g.since + ms(min(fineFactor*t.Dialogue[h.level], t.Dialogue[policy.Calm]))
 	}
-	return min(whole, g.spoke+ms(t.Command[h.level]))
+	return min(whole, g.spoke+ms(command))
 }
+
+// fineFactor is how much longer, at load, a guest may take of which nothing bad
+// is known.
+const fineFactor = 4
 
 // schedule puts a guest where the wheel finds it in time.
 func (h *hall) schedule(slot uint32, g *guest) {
