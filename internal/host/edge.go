@@ -52,9 +52,13 @@ func openDoor(c Config, proxyFrom []netip.Prefix, reg prometheus.Registerer, log
 	if err != nil {
 		return d, fmt.Errorf("policy.allow: %w", err)
 	}
+	mode, ports := banMode(c.Ban.Kernel), c.smtpPorts()
+	if len(ports) == 0 { // to the kernel that would be all ports
+		mode = ban.Off
+	}
 	d.bans, err = ban.New(ban.Options{
-		Kernel: banMode(c.Ban.Kernel), Table: c.Ban.Table, Timeout: c.Ban.Timeout.Std(), Max: c.Ban.Max,
-		Never: allow, RemoveAtExit: c.Ban.RemoveAtExit, Ports: c.smtpPorts(),
+		Kernel: mode, Table: c.Ban.Table, Timeout: c.Ban.Timeout.Std(), Max: c.Ban.Max,
+		Never: allow, RemoveAtExit: c.Ban.RemoveAtExit, Ports: ports,
 		Log: log, Metrics: ban.NewMetrics(reg),
 	})
 	if err != nil {

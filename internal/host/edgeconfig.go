@@ -106,7 +106,7 @@ func (c *Config) validateEdge() error {
 		{"lobby.tls_guests", int64(c.Lobby.TLSGuests), 1, 1 << 16},
 		{"policy.refuse_at", int64(c.Policy.RefuseAt), 1, 1000},
 		{"policy.suspect_at", int64(c.Policy.SuspectAt), 1, int64(c.Policy.RefuseAt)},
-		{"ban.max", int64(c.Ban.Max), 1000, 1 << 24},
+		{"ban.max", int64(c.Ban.Max), 1000, 1 << 20},
 		{"relay.max_connections", int64(c.Relay.MaxConns), 1, 10000},
 	} {
 		if p.n < p.min || p.n > p.max {
