@@ -113,13 +113,16 @@ const (
 	guestOctetsMax = 4 << 20
 )
 
-func newHall(o *Options, p *pool, gate Gate, ids *listen.IDs) *hall {
-	h := &hall{o: o, pool: p, gate: gate, ids: ids, owed: map[uint32]*backlog{}, rulings: map[rulingKey]*ruling{}}
-	mo := o.Machine
+func (h *hall) setMachine(mo smtp.Options) {
 	for i := range h.machines {
-		mo.TLS, mo.TLSLater = o.TLS && i != machinePlain, i == machineLater
+		mo.TLS, mo.TLSLater = h.o.TLS && i != machinePlain, i == machineLater
 		h.machines[i] = smtp.NewMachine(mo)
 	}
+}
+
+func newHall(o *Options, p *pool, gate Gate, ids *listen.IDs) *hall {
+	h := &hall{o: o, pool: p, gate: gate, ids: ids, owed: map[uint32]*backlog{}, rulings: map[rulingKey]*ruling{}}
+	h.setMachine(o.Machine)
 	h.listed = func(s dnsbl.Score) bool { return int(s.Weight) >= o.ListedAt }
 	if l, ok := gate.(lister); ok {
 		h.listed = l.Listed

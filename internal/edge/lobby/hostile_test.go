@@ -17,6 +17,7 @@ import (
 
 	"github.com/breakwater-mail/breakwater/internal/edge/dnsbl"
 	"github.com/breakwater-mail/breakwater/internal/edge/policy"
+	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 )
 
 // still is a world without stutter.
@@ -383,7 +384,7 @@ func TestHall_tenThousandSilent(t *testing.T) {
 		t.Fatalf("%d guests, want 10,000", got)
 	}
 	w.gate.level = policy.Stormy
-	w.advance(121 * time.Second)
+	w.advance(5*time.Minute + 10*time.Second)
 	if w.gate.lastLeft(t).Ended != policy.EndedTimeout {
 		t.Errorf("got %v, want a timeout", w.gate.lastLeft(t).Ended)
 	}
@@ -446,13 +447,30 @@ func TestHall_fineGuestsHaveTime(t *testing.T) {
 	w := still(t, Options{})
 	w.gate.level = policy.Stormy
 	fine, listed := w.arrive("192.0.0.1:1"), w.arrive("192.0.1.1:1")
-	w.advance(31 * time.Second)
+	w.advance(2*time.Minute + time.Second)
 	if fine.closed || !listed.closed {
-		t.Errorf("after 31 s closed: fine %v, listed %v; want the listed one", fine.closed, listed.closed)
+		t.Errorf("after two minutes closed: fine %v, listed %v; want the listed one", fine.closed, listed.closed)
 	}
-	w.advance(90 * time.Second)
+	w.advance(3 * time.Minute)
 	if !fine.closed {
-		t.Error("after two minutes the silent one is still there")
+		t.Error("after five minutes the silent one is still there")
 	}
+	w.empty()
+}
+
+// TestHall_setMachine: what is offered changes for guests who are there.
+func TestHall_setMachine(t *testing.T) {
+	w := still(t, Options{})
+	c := w.arrive("192.0.0.1:1")
+	w.advance(time.Minute)
+	w.send(c, "EHLO a.example\r\n")
+	first := c.take()
+	w.h.setMachine(smtp.Options{Hostname: "mx.demo.test", Without8Bit: true, SizeMax: 1000})
+	w.send(c, "EHLO a.example\r\n")
+	second := c.take()
+	if !strings.Contains(first, "8BITMIME") || strings.Contains(second, "8BITMIME") || !strings.Contains(second, "SIZE 1000\r\n") {
+		t.Errorf("first %q, then %q", first, second)
+	}
+	w.send(c, "QUIT\r\n")
 	w.empty()
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/edge/listen"
+	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 )
 
 // Lobby is the guests of some addresses.
@@ -73,9 +74,9 @@ func (l *Lobby) Serve(ctx context.Context, gate Gate, admit func(Handover)) erro
 	defer cancel()
 	ids := listen.NewIDs()
 	hall := func() *hall {
-		h := newHall(&l.o, l.pool, gate, ids)
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		h := newHall(&l.o, l.pool, gate, ids)
 		h.lead = len(l.halls) == 0
 		l.halls = append(l.halls, h)
 		return h
@@ -109,6 +110,15 @@ func (l *Lobby) Serve(ctx context.Context, gate Gate, admit func(Handover)) erro
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// SetMachine changes the options of the dialogue's machine, also for guests who
+// are there: what may be offered can change with an inner server.
+func (l *Lobby) SetMachine(mo smtp.Options) {
+	l.mu.Lock()
+	l.o.Machine = mo
+	l.mu.Unlock()
+	l.eachHall(func(h *hall) { h.setMachine(mo) })
 }
 
 // Load returns which parts of Options.Strangers and Options.Budget are in use.

@@ -59,12 +59,13 @@ type Options struct {
 // Deviation: RFC 5321 §4.5.3.2.7 has 5 minutes for a command. Under a wave
 // those who are silent keep the places of those who want to send.
 type Times struct {
-	// Command is from a reply to the end of the next command; 5 minutes, 90
-	// and 30 seconds.
+	// Command is from a reply to the end of the next command; 5, 5 and 2
+	// minutes.
 	Command [3]time.Duration
 	// Dialogue is from the banner to a verdict; 10, 5 and 2 minutes.
 	Dialogue [3]time.Duration
-	// Refused is from the first refusal on; 300, 120 and 60 seconds.
+	// Refused is from the first refusal on; 5, 5 and 2 minutes: who is hurried
+	// out comes back, and costs more then than by staying.
 	Refused [3]time.Duration
 }
 
@@ -113,13 +114,13 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.Strangers, strangersDefault)
 	setDefault(&o.Budget, budgetDefault)
 	setDefault(&o.ListedAt, 1)
-	for i, d := range [3]time.Duration{5 * time.Minute, 90 * time.Second, 30 * time.Second} {
+	for i, d := range [3]time.Duration{5 * time.Minute, 5 * time.Minute, 2 * time.Minute} {
 		setDefault(&o.Times.Command[i], d)
 	}
 	for i, d := range [3]time.Duration{10 * time.Minute, 5 * time.Minute, 2 * time.Minute} {
 		setDefault(&o.Times.Dialogue[i], d)
 	}
-	for i, d := range [3]time.Duration{300 * time.Second, 120 * time.Second, 60 * time.Second} {
+	for i, d := range [3]time.Duration{5 * time.Minute, 5 * time.Minute, 2 * time.Minute} {
 		setDefault(&o.Times.Refused[i], d)
 	}
 	setDefault(&o.Stutter.Every, time.Second)
