@@ -140,6 +140,9 @@ func Load(path string) (Config, error) {
 	if c.set, err = keysSet(b); err != nil {
 		return Config{}, err
 	}
+	if c.Relay.To != "" {
+		c.edgeMode()
+	}
 	if err := c.Validate(); err != nil {
 		return Config{}, fmt.Errorf("%s: %w", path, err)
 	}

@@ -23,7 +23,6 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/edge/lobby"
 	"github.com/breakwater-mail/breakwater/internal/edge/policy"
 	"github.com/breakwater-mail/breakwater/internal/edge/session"
-	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/mail/sasl"
 	"github.com/breakwater-mail/breakwater/internal/ops/admin"
 )
@@ -139,7 +138,8 @@ type edge struct {
 	clock   sys.Clock
 	log     *slog.Logger
 	free    *places
-	clients *session.Server
+	inner   *innerServer           // nil unless in edge mode
+	clients func() *session.Server // that serves the next session
 	room    session.Mailroom
 }
 
@@ -181,6 +181,9 @@ func openEdge(c Config, d door, reg prometheus.Registerer, log *slog.Logger) (e 
 		parts.SPF = policy.NewSPF(e.dns, c.Hostname, e.clock)
 	}
 	e.policy = policy.New(o, parts)
+	if e.inner, err = openInner(c, e.dns, reg, log); err != nil {
+		return nil, err
+	}
 	return e, nil
 }
 
@@ -237,12 +240,8 @@ func (c *Config) policyOptions() (o policy.Options, err error) {
 	o.Scores.Refuse, o.Scores.Suspect = c.Policy.RefuseAt, c.Policy.SuspectAt
 	o.Shadow = c.Policy.Shadow
 	o.Caps.Network = min(o.Caps.Network, c.Listen.MaxPerNetwork)
-	for _, d := range c.Policy.TrustedDomains {
-		domain, err := message.ParseDomain(d)
-		if err != nil {
-			return o, fmt.Errorf("policy.trusted_domains: %q: %w", d, err)
-		}
-		o.Trusted = append(o.Trusted, domain)
+	if o.Trusted, err = parseDomains(c.Policy.TrustedDomains); err != nil {
+		return o, fmt.Errorf("policy.trusted_domains: %w", err)
 	}
 	return o, nil
 }
@@ -252,11 +251,27 @@ func (d door) whyBanned(a netip.Addr) (string, bool) {
 	return entry.Why, ok
 }
 
-// serve lets guests in until ctx ends; what passes is a session of server,
-// with room behind it.
-func (e *edge) serve(ctx context.Context, server *session.Server, room session.Mailroom, pool *listen.Pool, facts listen.Facts) error {
-	e.clients, e.room, e.pool, e.facts = server, room, pool, facts
+// behind says what serves those who pass: a session of server with room behind
+// it, or, in edge mode, the inner server.
+func (e *edge) behind(server *session.Server, room session.Mailroom) {
+	e.clients, e.room = func() *session.Server { return server }, room
+	if e.inner == nil {
+		return
+	}
+	e.clients, e.room = e.inner.server.Load, e.inner
+	if e.lobby != nil {
+		e.inner.changed = func(s *session.Server) { e.lobby.SetMachine(s.MachineOptions()) }
+		e.inner.changed(e.clients())
+	}
+}
+
+// serve lets guests in until ctx ends.
+func (e *edge) serve(ctx context.Context, pool *listen.Pool, facts listen.Facts) error {
+	e.pool, e.facts = pool, facts
 	g, gctx := errgroup.WithContext(ctx)
+	if e.inner != nil {
+		g.Go(func() error { return ignoreEnd(gctx, e.inner.Run(gctx)) })
+	}
 	g.Go(func() error { return ignoreEnd(gctx, e.bans.Run(gctx)) })
 	g.Go(func() error { return ignoreEnd(gctx, e.grey.Run(gctx)) })
 	g.Go(func() error { return ignoreEnd(gctx, e.policy.Run(gctx)) })
@@ -319,7 +334,7 @@ func (e *edge) admit(ctx context.Context, h lobby.Handover) {
 			v.turnAway(c)
 			return
 		}
-		e.clients.Serve(ctx, c, session.Beginning{
+		e.clients().Serve(ctx, c, session.Beginning{
 			Room: v, Resumed: !h.Fresh, Dialogue: h.Dialogue, Unread: h.Unread, Ended: v.ended,
 		})
 	}, func() {

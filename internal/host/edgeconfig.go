@@ -61,12 +61,13 @@ type GreylistConfig struct {
 
 // RelayConfig is edge mode.
 type RelayConfig struct {
-	To       string   `toml:"to" doc:"Edge mode: hand all mail on port 25 to this SMTP server, in the same session. Empty: keep it here."`
-	Facts    string   `toml:"facts" doc:"How the inner server learns who the client is: xclient, proxy (PROXY protocol version 2) or none."`
-	StartTLS string   `toml:"starttls" doc:"TLS to the inner server: no, if_offered, or require (its certificate is verified)."`
-	CA       string   `toml:"ca" doc:"Certificates that the inner server's is verified against, PEM. Empty: the system's."`
-	MaxConns int      `toml:"max_connections" doc:"Connections to the inner server."`
-	Verify   Duration `toml:"remember_refused" doc:"How long a recipient that the inner server refused is refused without asking again; 0: never."`
+	To              string   `toml:"to" doc:"Edge mode: hand all mail on port 25 to this SMTP server, in the same session. Empty: keep it here."`
+	Facts           string   `toml:"facts" doc:"How the inner server learns who the client is: xclient, proxy (PROXY protocol version 2) or none."`
+	StartTLS        string   `toml:"starttls" doc:"TLS to the inner server: no, if_offered, or require (its certificate is verified)."`
+	CA              string   `toml:"ca" doc:"Certificates that the inner server's is verified against, PEM. Empty: the system's."`
+	MaxConns        int      `toml:"max_connections" doc:"Connections to the inner server."`
+	Domains         []string `toml:"domains" doc:"Domains of recipients that are handed on. Empty: any, as the inner server decides; if it would relay for strangers it gets no mail."`
+	RememberRefused Duration `toml:"remember_refused" doc:"How long a recipient that the inner server refused is refused without asking again; 0: never."`
 }
 
 // edgeDefaults fills the edge's sections.
@@ -75,11 +76,11 @@ func edgeDefaults(c *Config) {
 	c.DNSBL = DNSBLConfig{Timeout: Duration(2e9)}
 	c.Lobby = LobbyConfig{MaxGuests: 20000, Memory: 32 << 20, Stutter: true, TLSGuests: 200}
 	c.Policy = PolicyConfig{
-		Wait: Duration(4e9), Allow: []string{"127.0.0.1/32", "::1/128"}, RefuseAt: 3, SuspectAt: 1,
+		Wait: Duration(4e9), Allow: []string{"127.0.0.1/32", "::1/128"}, RefuseAt: 3, SuspectAt: 2,
 	}
 	c.Ban = BanConfig{Kernel: "auto", Timeout: Duration(600e9), Max: 1 << 20, Table: "breakwater"}
 	c.Greylist = GreylistConfig{Enabled: true, Wait: Duration(60e9), Window: Duration(48 * 3600e9), Keep: Duration(60 * 24 * 3600e9)}
-	c.Relay = RelayConfig{Facts: "xclient", StartTLS: "if_offered", MaxConns: 100, Verify: Duration(120e9)}
+	c.Relay = RelayConfig{Facts: "xclient", StartTLS: "if_offered", MaxConns: 100, RememberRefused: Duration(120e9)}
 }
 
 // validateEdge reports the first thing in the edge's sections that cannot
@@ -125,12 +126,31 @@ func (c *Config) validateEdge() error {
 			return fmt.Errorf("%s: %w", o.key, err)
 		}
 	}
+	if _, err := parseDomains(c.Relay.Domains); err != nil {
+		return fmt.Errorf("relay.domains: %w", err)
+	}
 	if c.Relay.To != "" {
 		if _, _, err := net.SplitHostPort(c.Relay.To); err != nil {
 			return fmt.Errorf("relay.to: %q is no address; write \"127.0.0.1:10025\"", c.Relay.To)
 		}
 	}
 	return nil
+}
+
+// edgeMode turns off what a host in front of another server has no use for,
+// unless the file says otherwise.
+func (c *Config) edgeMode() {
+	for _, s := range []struct {
+		key   string
+		addrs *[]string
+	}{
+		{"submission", &c.Listen.Submission}, {"submissions", &c.Listen.Submissions}, {"imap", &c.Listen.IMAP},
+		{"imaps", &c.Listen.IMAPS}, {"pop3", &c.Listen.POP3}, {"pop3s", &c.Listen.POP3S},
+	} {
+		if !c.set["listen."+s.key] {
+			*s.addrs = nil
+		}
+	}
 }
 
 func oneOf(value string, of []string) error {

@@ -32,11 +32,14 @@ type testHost struct {
 	cfg   Config
 	bound Bound
 	stop  func()
+
+	change []func(*Config) // made to the configuration at every start
 }
 
-// newTestHost makes and starts a demo on free ports.
-func newTestHost(t *testing.T) *testHost {
-	h := &testHost{t: t, dir: filepath.Join(t.TempDir(), "d")}
+// newTestHost makes and starts a demo on free ports, with changes to its
+// configuration.
+func newTestHost(t *testing.T, change ...func(*Config)) *testHost {
+	h := &testHost{change: change, t: t, dir: filepath.Join(t.TempDir(), "d")}
 	if err := InitDemo(h.dir); err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +59,9 @@ func (h *testHost) start() {
 		&cfg.Listen.IMAPS, &cfg.Listen.POP3, &cfg.Listen.POP3S, &cfg.Listen.Metrics,
 	} {
 		*l = []string{"127.0.0.1:0"}
+	}
+	for _, change := range h.change {
+		change(&cfg)
 	}
 	h.cfg = cfg
 	log, err := NewLogger(LogConfig{Level: "warn", Format: "text"}, h.t.Output())
@@ -113,7 +119,7 @@ func (h *testHost) send(from, to, text string) error {
 		return err
 	}
 	defer c.Close()
-	if err := errors.Join(c.Mail(from), c.Rcpt(to)); err != nil {
+	if err := errors.Join(c.Hello("mail.sender.test"), c.Mail(from), c.Rcpt(to)); err != nil {
 		return err
 	}
 	w, err := c.Data()

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"syscall"
 	"time"
 
@@ -154,15 +153,9 @@ func (c *Config) sessionOptions(kind session.Kind) session.Options {
 	}
 }
 
-// services are what answers on each listener.
-type services struct {
-	mx    *session.Server // port 25, behind the lobby
-	room  session.Mailroom
-	conns map[string]serveConn
-}
-
-// newServices builds them; onLogin hears of every login.
-func newServices(c Config, s *Store, onLogin func(netip.Addr, bool), reg prometheus.Registerer, log *slog.Logger) services {
+// services builds what answers on each listener, and what stands behind the
+// edge on port 25.
+func services(c Config, s *Store, e *edge, reg prometheus.Registerer, log *slog.Logger) map[string]serveConn {
 	room := func(kind session.Kind) session.Mailroom {
 		return mailroom{intake.New(intake.Options{
 			Hostname: c.Hostname, Submission: kind == session.Submission,
@@ -172,27 +165,29 @@ func newServices(c Config, s *Store, onLogin func(netip.Addr, bool), reg prometh
 	users, userMetrics := room(session.Submission), session.NewMetrics(reg, session.Submission.String())
 	smtpServer := func(kind session.Kind, room session.Mailroom, metrics *session.Metrics) *session.Server {
 		o := c.sessionOptions(kind)
-		o.Log, o.Metrics, o.Users, o.UserMetrics, o.OnLogin = log, metrics, users, userMetrics, onLogin
+		o.Log, o.Metrics, o.Users, o.UserMetrics, o.OnLogin = log, metrics, users, userMetrics, e.onLogin
 		return session.New(o, room, s.Accounts)
 	}
 	im := imap.New(imap.Options{
 		Hostname: c.Hostname, SessionsPerUser: c.IMAP.MaxPerUser,
 		AppendLimit: int64(c.SMTP.MessageSize), Quota: s.quotaOf, Text: s.narrower(),
-		OnLogin: onLogin, Log: log, Metrics: imap.NewMetrics(reg),
+		OnLogin: e.onLogin, Log: log, Metrics: imap.NewMetrics(reg),
 	}, s.Accounts, s.Mailboxes)
 	pop := pop3.New(pop3.Options{
-		Hostname: c.Hostname, OnLogin: onLogin, Log: log, Metrics: pop3.NewMetrics(reg),
+		Hostname: c.Hostname, OnLogin: e.onLogin, Log: log, Metrics: pop3.NewMetrics(reg),
 	}, s.Accounts, s.Mailboxes)
 	imapConn := func(ctx context.Context, c *listen.Conn) { im.ServeConn(ctx, c) }
 	popConn := func(ctx context.Context, c *listen.Conn) { pop.ServeConn(ctx, c) }
 	submission := smtpServer(session.Submission, users, userMetrics).ServeConn
-	mx := room(session.MX)
-	return services{
-		mx: smtpServer(session.MX, mx, session.NewMetrics(reg, session.MX.String())), room: mx,
-		conns: map[string]serveConn{
-			"submission": submission, "submissions": submission,
-			"imap": imapConn, "imaps": imapConn, "pop3": popConn, "pop3s": popConn,
-		},
+	if e.inner == nil {
+		mx := room(session.MX)
+		e.behind(smtpServer(session.MX, mx, session.NewMetrics(reg, session.MX.String())), mx)
+	} else {
+		e.behind(nil, nil)
+	}
+	return map[string]serveConn{
+		"submission": submission, "submissions": submission,
+		"imap": imapConn, "imaps": imapConn, "pop3": popConn, "pop3s": popConn,
 	}
 }
 

@@ -92,13 +92,13 @@ func serveStore(ctx context.Context, c Config, o ServeOptions, ls *listeners, h 
 	operator := s.Admin()
 	operator.Edge = e.admin()
 	g.Go(func() error { return admin.Serve(gctx, al, operator) })
-	services := newServices(c, s, e.onLogin, reg, o.Log.Logger)
+	handlers := services(c, s, e, reg, o.Log.Logger)
 	for _, l := range ls.mail {
-		g.Go(func() error { return l.Serve(gctx, services.conns[l.service]) })
+		g.Go(func() error { return l.Serve(gctx, handlers[l.service]) })
 	}
 	g.Go(func() error {
 		pool := listen.NewPool("smtp", ls.metered, telemetry.Logger(o.Log.Logger, "smtp"))
-		return e.serve(gctx, services.mx, services.room, pool, listen.Facts{TLS: cert.TLS()})
+		return e.serve(gctx, pool, listen.Facts{TLS: cert.TLS()})
 	})
 	g.Go(func() error { return watchJournal(gctx, s, log) })
 	g.Go(func() error { return ignoreEnd(gctx, s.Mailboxes.Run(gctx)) })

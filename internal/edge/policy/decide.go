@@ -333,10 +333,7 @@ func (t *trial) score() {
 }
 
 func (r *rules) scoreDetail(n int) string {
-	if n == 0 && r.Scores == (Scores{3, 1, -2}) {
-		return "0, refused from 3, suspect from 1" // the usual case, without its cost
-	}
-	return strconv.Itoa(n) + ", refused from " + strconv.Itoa(r.Scores.Refuse) + ", suspect from " + strconv.Itoa(r.Scores.Suspect)
+	return strconv.Itoa(n) + r.thresholds
 }
 
 // worst is the heaviest blame; of equals the first.

@@ -3,6 +3,7 @@ package policy
 import (
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -62,6 +63,7 @@ type rules struct {
 	listNames   []string // "dnsbl:" and the zone
 	shadow      map[string]bool
 	busy        *smtp.Reply
+	thresholds  string // behind a score, for people
 }
 
 func newRules(o Options, parts *Parts) *rules {
@@ -77,6 +79,7 @@ func newRules(o Options, parts *Parts) *rules {
 	for _, name := range o.Shadow {
 		r.shadow[name] = true
 	}
+	r.thresholds = ", refused from " + strconv.Itoa(o.Scores.Refuse) + ", suspect from " + strconv.Itoa(o.Scores.Suspect)
 	r.busy = &smtp.Reply{Code: 421, Enhanced: "4.7.0", Text: plainName(o.Hostname) + " too many connections from your network, try again later"}
 	return r
 }

@@ -43,6 +43,8 @@ type Options struct {
 	// NUL; otherwise only the command or the message is refused.
 	CloseOnFault bool
 	WithoutDSN   bool       // the DSN extension is not offered
+	Without8Bit  bool       // likewise 8BITMIME
+	WithoutUTF8  bool       // likewise SMTPUTF8
 	Times        smtp.Times // how long to wait for the client
 	Write        time.Duration
 	Handshake    time.Duration

@@ -45,7 +45,8 @@ func New(o Options, room Mailroom, backend sasl.Backend) *Server {
 	mo := smtp.Options{
 		Hostname: o.Hostname, Submission: o.Kind == Submission,
 		SizeMax: o.MessageSize, RecipientsMax: o.MaxRecipients, Postmaster: o.Postmaster,
-		CloseOnFault: o.CloseOnFault, WithoutDSN: o.WithoutDSN, AskSender: true, Times: o.Times,
+		CloseOnFault: o.CloseOnFault, WithoutDSN: o.WithoutDSN,
+		Without8Bit: o.Without8Bit, WithoutUTF8: o.WithoutUTF8, AskSender: true, Times: o.Times,
 	}
 	if backend != nil && (o.Kind == Submission || o.Users != nil) {
 		mo.Mechanisms = sasl.Mechanisms(true)
