@@ -37,6 +37,7 @@ func Grants() []Grant {
 		{"ops/admin", "http", "requests and answers over the admin socket"},
 		{"ops/admin", "os", "the admin socket's mode, and the rest of a dead host's"},
 		{"host", "net", "checks ports, and listens for metrics and health"},
+		{"host", "tls", "reads the authorities that an inner server is verified against"},
 		{"host", "http", "metrics and health"},
 		{"host", "os", "reads the configuration and makes the data directory"},
 		{"host", "now", "waits between checks of health; certificates of init begin now"},
