@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -104,6 +105,9 @@ func serveStore(ctx context.Context, c Config, o ServeOptions, ls *listeners, h 
 	g.Go(func() error { return ignoreEnd(gctx, s.Mailboxes.Run(gctx)) })
 	g.Go(func() error { return reload(gctx, c, cert, e, o.Log, log) })
 
+	// Opening the store, and the passwords of new accounts, took memory that
+	// serving does not need.
+	debug.FreeOSMemory()
 	if o.Ready != nil {
 		o.Ready(ls.bound)
 	}
