@@ -26,16 +26,18 @@ import (
 const (
 	blackZone = "bl.example"
 	whiteZone = "wl.example"
+	dullZone  = "dull.example" // says little by itself
 	black     = 1 << 0
 	white     = 1 << 1
 
-	blackSane = ":127.0.0.2:Listed, see https://bl.example/q?ip=$\n127.0.0.2\n192.0.2.1\n198.51.100.0/24\n"
+	blackSane = ":127.0.0.2:Listed, see https://bl.example/q?ip=$\n127.0.0.2\n127.16.0.0/12\n192.0.2.1\n198.51.100.0/24\n"
 	black6    = ":127.0.0.2:Listed, see https://bl.example/q?ip=$\n::ffff:7f00:2\n2001:db8:bad::/48\n"
 	whiteSane = ":127.0.5.3:good\n127.0.0.2\n203.0.113.0/24\n"
+	dullSane  = ":127.0.0.2:Seen once\n127.0.0.2\n127.40.0.0/16\n"
 	everybody = ":127.0.0.2:everybody\n0.0.0.0/1\n128.0.0.0/1\n"
 )
 
-// rbldnsd is a running list server, with a checker that asks it.
+// rbldnsd is a running list server, and maybe a checker that asks it.
 type rbldnsd struct {
 	t       *testing.T
 	program string
@@ -64,7 +66,8 @@ func (l *logText) count(text string) int {
 	return strings.Count(l.b.String(), text)
 }
 
-func startLists(t *testing.T) *rbldnsd {
+// serveLists starts rbldnsd with sane zones.
+func serveLists(t *testing.T) *rbldnsd {
 	t.Helper()
 	r := &rbldnsd{t: t, program: tool(t, "rbldnsd"), dir: folder(t), log: new(logText)}
 	if _, err := user.Lookup("rbldns"); err != nil || os.Getuid() != 0 {
@@ -79,9 +82,16 @@ func startLists(t *testing.T) *rbldnsd {
 	r.data("black", blackSane)
 	r.data("black6", black6)
 	r.data("white", whiteSane)
+	r.data("dull", dullSane)
 	r.start()
 	t.Cleanup(r.kill)
+	return r
+}
 
+// startLists is serveLists with a checker of its own.
+func startLists(t *testing.T) *rbldnsd {
+	t.Helper()
+	r := serveLists(t)
 	client, err := dns.New(dns.Options{Servers: []netip.AddrPort{r.at}, Timeout: 400 * time.Millisecond, Tries: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +125,7 @@ func (r *rbldnsd) start() {
 	// below our least keeps what is remembered short.
 	r.cmd = exec.Command(r.program, "-n", "-a", "-t", "1", "-c", "1", "-u", "rbldns", "-w", r.dir,
 		"-b", fmt.Sprintf("%s/%d", r.at.Addr(), r.at.Port()),
-		blackZone+":ip4set:black", blackZone+":ip6trie:black6", whiteZone+":ip4set:white")
+		blackZone+":ip4set:black", blackZone+":ip6trie:black6", whiteZone+":ip4set:white", dullZone+":ip4set:dull")
 	if err := r.cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}

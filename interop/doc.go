@@ -4,6 +4,7 @@
 //	interop/install                       the clients, from Debian
 //	go test -tags interop ./interop       all of it (about a minute)
 //	go test -tags interop ./interop -run Kill -kills 50 -messages 20000
+//	go test -tags interop ./interop -run Edge_Soak -soak 10m -timeout 20m -v
 //
 // It exists apart because no unit test can vouch for what another program's
 // author understood of an RFC, nor for what is left after SIGKILL or on a full
@@ -16,7 +17,12 @@
 // changes; after SIGKILL at random moments every message that got its 250 is
 // there once and whole, and verify is silent; an index that was deleted comes
 // back the same; a full disk, a disk that turned read-only and a flipped bit hurt
-// nothing but what they must.
+// nothing but what they must. Strangers on port 25 meet the whole edge, from
+// addresses of 127.0.0.0/8 and with lists of rbldnsd: the good are accepted at
+// their first connection, the listed refused at RCPT with the reason, suspects
+// wait once, who comes back after refusals is banned, AUTH submits, lists that
+// fail or lie harm nobody, all of it told by explain, top and ban, and a wave is
+// held and refused beside good mail.
 //
 // The suite runs itself in namespaces of its own (bench/proc): any port is free
 // there, and nothing is left over. A client that is not installed, or a mount
@@ -25,7 +31,8 @@
 // Debian's Postfix and Dovecot instead: that is how the suite itself is tested.
 //
 // In the flow it stands outside: it runs the program as users do and imports
-// only bench.
+// only bench, but for dnsbl_test.go and ban_test.go, which ask base/dns,
+// edge/dnsbl and edge/ban.
 //
 // Limits: every client run is ended after toolWait; nothing sleeps for a fixed
 // time, everything waits for what is to happen.

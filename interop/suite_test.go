@@ -61,6 +61,12 @@ func testMain(m *testing.M) int {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "NOT IN NAMESPACES OF ITS OWN:", err)
 	}
+	// Parallel tests wait for hosts and clients much more than they compute.
+	// The command line still has the last word.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
 }
 
