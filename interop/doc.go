@@ -22,7 +22,10 @@
 // their first connection, the listed refused at RCPT with the reason, suspects
 // wait once, who comes back after refusals is banned, AUTH submits, lists that
 // fail or lie harm nobody, all of it told by explain, top and ban, and a wave is
-// held and refused beside good mail.
+// held and refused beside good mail. In edge mode, in front of Debian's Postfix and Exim,
+// by XCLIENT, the PROXY protocol or neither: each message arrives once, the inner
+// server's refusals come back in its words, and when its processes are killed what
+// got its 250 is there once and nothing else twice.
 //
 // The suite runs itself in namespaces of its own (bench/proc): any port is free
 // there, and nothing is left over. A client that is not installed, or a mount
@@ -31,8 +34,8 @@
 // Debian's Postfix and Dovecot instead: that is how the suite itself is tested.
 //
 // In the flow it stands outside: it runs the program as users do and imports
-// only bench, but for dnsbl_test.go and ban_test.go, which ask base/dns,
-// edge/dnsbl and edge/ban.
+// only bench, but for relay_test.go, which builds an edge from its packages, and for
+// dnsbl_test.go and ban_test.go, which ask base/dns, edge/dnsbl and edge/ban.
 //
 // Limits: every client run is ended after toolWait; nothing sleeps for a fixed
 // time, everything waits for what is to happen.

@@ -65,7 +65,7 @@ type Options struct {
 
 	MaxConns int           // in use or idle; 100 if 0
 	MaxIdle  int           // 10 if 0
-	IdleFor  time.Duration // that an unused connection is kept; 30 seconds if 0
+	IdleFor  time.Duration // that an unused connection is kept; 30 seconds if 0, 3 with Proxy
 	// RememberRefused is how long a recipient that was refused is refused
 	// without asking again; 2 minutes if 0, never if negative.
 	RememberRefused time.Duration
@@ -115,6 +115,9 @@ const (
 	// idleForDefault is less than any server's own patience, so that a reused
 	// connection is seldom a dead one.
 	idleForDefault = 30 * time.Second
+	// idleForProxy is for a connection that only the session which it was made
+	// for can use again: that one sends its next message at once.
+	idleForProxy = 3 * time.Second
 	// rememberRefusedDefault: a harvester is done with a name by then, and a
 	// new account need not wait longer for its mail.
 	rememberRefusedDefault = 2 * time.Minute
@@ -158,6 +161,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	setDefault(&o.MaxConns, maxConnsDefault)
 	setDefault(&o.MaxIdle, maxIdleDefault)
+	if o.Facts == Proxy {
+		setDefault(&o.IdleFor, idleForProxy)
+	}
 	setDefault(&o.IdleFor, idleForDefault)
 	setDefault(&o.RememberRefused, rememberRefusedDefault)
 	setDefault(&o.ProbeEvery, probeEveryDefault)
