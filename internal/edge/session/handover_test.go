@@ -274,20 +274,3 @@ func TestPort25Submission(t *testing.T) {
 		}
 	})
 }
-
-// TestOffer_changes: what a server offers can change while it serves.
-func TestOffer_changes(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := New(Options{Hostname: "mx.demo.test", WithoutDSN: true}, &room{}, nil)
-		s.Offer(func(o *smtp.Options) { o.SizeMax, o.WithoutUTF8 = 1000, true })
-		near, far := net.Pipe()
-		said := transcript(near)
-		s.Serve(t.Context(), listen.NewConn(far, listen.Facts{}), Beginning{Unread: []byte("EHLO x\r\nQUIT\r\n")})
-		far.Close()
-		want := "220 mx.demo.test ESMTP Breakwater\r\n250-mx.demo.test\r\n250-PIPELINING\r\n250-SIZE 1000\r\n250-8BITMIME\r\n" +
-			"250-ENHANCEDSTATUSCODES\r\n250-CHUNKING\r\n250-LIMITS RCPTMAX=1000\r\n250 HELP\r\n221 2.0.0 Bye\r\n"
-		if got := <-said; got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
-	})
-}

@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 
 	"github.com/breakwater-mail/breakwater/internal/edge/listen"
 	"github.com/breakwater-mail/breakwater/internal/mail/sasl"
@@ -15,24 +14,10 @@ type Server struct {
 	o        Options
 	room     Mailroom
 	backend  sasl.Backend
-	machines atomic.Pointer[machines]
-	buffers  sync.Pool // of *[readBufferOctets]byte
-	outs     sync.Pool // of *[]byte, for replies
-}
-
-// machines are those of one set of options.
-type machines struct {
-	o smtp.Options
-	m [2]*smtp.Machine // without and with STARTTLS
-}
-
-func newMachines(o smtp.Options) *machines {
-	ms := &machines{o: o}
-	for i := range ms.m {
-		o.TLS = i == 1
-		ms.m[i] = smtp.NewMachine(o)
-	}
-	return ms
+	mo       smtp.Options
+	machines [2]*smtp.Machine // without and with STARTTLS
+	buffers  sync.Pool        // of *[readBufferOctets]byte
+	outs     sync.Pool        // of *[]byte, for replies
 }
 
 // New makes a server. backend is who knows passwords; an MX that has none, or
@@ -42,16 +27,20 @@ func New(o Options, room Mailroom, backend sasl.Backend) *Server {
 	s := &Server{o: o, room: room, backend: backend}
 	s.buffers.New = func() any { return new([readBufferOctets]byte) }
 	s.outs.New = func() any { b := make([]byte, 0, 1<<10); return &b }
-	mo := smtp.Options{
+	s.mo = smtp.Options{
 		Hostname: o.Hostname, Submission: o.Kind == Submission,
 		SizeMax: o.MessageSize, RecipientsMax: o.MaxRecipients, Postmaster: o.Postmaster,
 		CloseOnFault: o.CloseOnFault, WithoutDSN: o.WithoutDSN,
 		Without8Bit: o.Without8Bit, WithoutUTF8: o.WithoutUTF8, AskSender: true, Times: o.Times,
 	}
 	if backend != nil && (o.Kind == Submission || o.Users != nil) {
-		mo.Mechanisms = sasl.Mechanisms(true)
+		s.mo.Mechanisms = sasl.Mechanisms(true)
 	}
-	s.machines.Store(newMachines(mo))
+	for i := range s.machines {
+		mo := s.mo
+		mo.TLS = i == 1
+		s.machines[i] = smtp.NewMachine(mo)
+	}
 	return s
 }
 
@@ -107,22 +96,13 @@ func (s *Server) Serve(ctx context.Context, c *listen.Conn, b Beginning) {
 
 // MachineOptions are those of the machines that sessions run, without TLS: a
 // dialogue that another shell begins with them can be taken over unnoticed.
-func (s *Server) MachineOptions() smtp.Options { return s.machines.Load().o }
-
-// Offer changes what is offered to sessions that begin after it: for a mailroom
-// that learns of its limits later, or of others. It is for one goroutine.
-func (s *Server) Offer(change func(*smtp.Options)) {
-	o := s.MachineOptions()
-	change(&o)
-	s.machines.Store(newMachines(o))
-}
+func (s *Server) MachineOptions() smtp.Options { return s.mo }
 
 // machine is the one for a connection: it offers STARTTLS where there is a
 // certificate.
 func (s *Server) machine(c *listen.Conn) *smtp.Machine {
-	ms := s.machines.Load()
 	if c.CanTLS() {
-		return ms.m[1]
+		return s.machines[1]
 	}
-	return ms.m[0]
+	return s.machines[0]
 }

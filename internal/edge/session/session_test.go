@@ -239,7 +239,7 @@ func TestPasswordInMidExchange_handedOver(t *testing.T) {
 			{Kind: smtp.EventOpenTLS}, {Data: []byte("EHLO x\r\nAUTH PLAIN\r\n")}, {Kind: smtp.EventChallenge},
 			{Data: []byte("AG9uZUBkZW1vLnRlc3QAaHVudGVyMi1zZWNyZXQ=\r\n")},
 		} {
-			s.machines.Load().m[0].Step(&d, ev, time.Now(), nil)
+			s.machines[0].Step(&d, ev, time.Now(), nil)
 		}
 		near, far := net.Pipe()
 		conn := listen.NewConn(far, listen.Facts{TLS: serverTLS})
