@@ -111,6 +111,7 @@ func TestEdge_Listed(t *testing.T) {
 	if got := c.want("EHLO bot.example", "250"); strings.Contains(got, "STARTTLS") || !strings.Contains(got, "PIPELINING") {
 		t.Errorf("EHLO: got %q, want all but STARTTLS", got)
 	}
+	c.want("STARTTLS", "502 ")
 	c.want("MAIL FROM:<spam@bot.example>", "250 2.1.0")
 	for _, to := range []string{w.User(0), w.User(1), "nobody@bench.test"} {
 		c.want("RCPT TO:<"+to+">", "554 5.7.1 ", says)
@@ -314,6 +315,32 @@ func TestEdge_HandOver(t *testing.T) {
 	}
 }
 
+// TestEdge_HandOverOfClients is the same with swaks: its transcripts are equal.
+func TestEdge_HandOverOfClients(t *testing.T) {
+	t.Parallel()
+	w := startWall(t, wallConfig{eager: true})
+	for i, way := range [][]string{{"--pipeline"}, {"--protocol", "SMTP"}, w.overTLS(w.SMTP, "--tls"), {"--to", w.User(1) + ",nobody@bench.test"}} {
+		t.Run(way[0], func(t *testing.T) {
+			t.Parallel()
+			at, stranger := w.with(t), fmt.Sprintf("127.9.%d.1", i)
+			args := append([]string{"--hide-informational", "--data", `Subject: x\n\nbody\n`}, way...)
+			inside, err := at.hand(ally, "mx.sender.example", "a@sender.example", args...)
+			outside, oerr := at.hand(stranger, "mx.sender.example", "a@sender.example", args...)
+			inside, outside = unnamed(inside, ally), unnamed(outside, stranger)
+			if inside != outside || err != nil || oerr != nil {
+				t.Errorf("without the lobby (%v):\n%s\nwith it (%v):\n%s", err, inside, oerr, outside)
+			}
+			at.guestLeft(stranger, 1)
+		})
+	}
+}
+
+// unnamed takes what may differ out of a transcript: the client's address, and
+// the id of its message.
+func unnamed(text, from string) string {
+	return regexp.MustCompile(`( OK )[0-9a-v]{16}\b`).ReplaceAllString(strings.ReplaceAll(text, from, "ADDRESS"), "${1}ID")
+}
+
 // dialogue is what a client says; a line alone waits for its reply, "+" at its
 // beginning lets the next one follow at once, "TLS" shakes hands.
 type dialogue struct {
@@ -370,6 +397,5 @@ func (d *dialogue) play(w *wall, from string, conf *tls.Config) string {
 		late = 0
 	}
 	c.ended()
-	text := strings.ReplaceAll(all.String(), from, "ADDRESS")
-	return regexp.MustCompile(` OK [0-9a-v]{16}\r`).ReplaceAllString(text, " OK ID\r")
+	return unnamed(all.String(), from)
 }
