@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -73,12 +74,15 @@ func serveLists(t *testing.T) *rbldnsd {
 	if _, err := user.Lookup("rbldns"); err != nil || os.Getuid() != 0 {
 		t.Skip("CLIENT MISSING: rbldnsd needs root and its user rbldns (interop/install clients)")
 	}
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.at = netip.MustParseAddrPort(pc.LocalAddr().String())
-	pc.Close()
+	eventually(t, "a port that is free", func() bool {
+		// Below those that the kernel gives to clients of parallel tests.
+		pc, err := net.ListenPacket("udp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
+		if err != nil {
+			return false
+		}
+		r.at = netip.MustParseAddrPort(pc.LocalAddr().String())
+		return pc.Close() == nil
+	})
 	r.data("black", blackSane)
 	r.data("black6", black6)
 	r.data("white", whiteSane)

@@ -73,7 +73,7 @@ func (w *wall) broke(v waveView) {
 func TestEdge_Wave(t *testing.T) {
 	t.Parallel()
 	w := startWall(t, wallConfig{black: waveListed})
-	v := w.wave("--factor", "3", "--speed", "20")
+	v := w.wave("--factor", "3", "--speed", "20", "--hold", "2s")
 	w.broke(v)
 	t.Logf("held %d, refused %d, good mail %d of %d, p99 %.1f ms beyond the usual wait", v.HeldMax, v.RefusedAtRcpt, v.Good.OK, v.Good.Sent, v.Good.P99)
 	if top := w.top(); top.By["dnsbl:"+blackZone] < v.RefusedAtRcpt || top.Total.Accepted < v.Good.OK {

@@ -112,13 +112,7 @@ func startServer(t *testing.T) *peers.Server {
 // the test it must stop by itself and verify must be silent.
 func startBreakwater(t *testing.T, dir, config string) *peers.Breakwater {
 	t.Helper()
-	b, err := peers.NewBreakwater(t.Context(), bin(), filepath.Join(dir, "host"), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	b := newBreakwater(t, dir, config)
 	t.Cleanup(func() {
 		if err := b.Stop(); err != nil {
 			t.Errorf("stop: %v\n%s", err, b.LogTail())
@@ -132,6 +126,30 @@ func startBreakwater(t *testing.T, dir, config string) *peers.Breakwater {
 	}
 	return b
 }
+
+// newBreakwater makes a host and starts it. Its ports were free when they were
+// chosen; should a client of a parallel test have got one since, others are.
+func newBreakwater(t *testing.T, dir, config string) *peers.Breakwater {
+	t.Helper()
+	for try := range 5 {
+		b, err := peers.NewBreakwater(t.Context(), bin(), filepath.Join(dir, fmt.Sprintf("host%d", try)), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err = b.Start(t.Context()); err == nil {
+			return b
+		}
+		b.Kill()
+		if !strings.Contains(err.Error(), portTaken) {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("no free ports")
+	return nil
+}
+
+// portTaken is what the host says of a port that somebody else has.
+const portTaken = "address already in use"
 
 // tool finds a program or skips, loudly and by name.
 func tool(t *testing.T, name string) string {
