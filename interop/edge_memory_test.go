@@ -123,22 +123,36 @@ type greylistView struct {
 // it waited; its pool is never asked to wait again.
 func TestEdge_Greylist(t *testing.T) {
 	t.Parallel()
-	w := startWall(t, wallConfig{eager: true})
-	deferred, err := w.hand("127.40.1.5", "out1.sender.example", "a@sender.example")
+	for _, way := range []string{"plain", "starttls"} {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			w := startWall(t, wallConfig{eager: true})
+			var args []string
+			if way == "starttls" {
+				args = w.overTLS(w.SMTP, "--tls")
+			}
+			w.greylists(args)
+		})
+	}
+}
+
+func (w *wall) greylists(args []string) {
+	t := w.t
+	deferred, err := w.hand("127.40.1.5", "out1.sender.example", "a@sender.example", args...)
 	if err == nil || !strings.Contains(deferred, "451 4.7.1 Greylisted: client [127.40.1.5] is new here") || !strings.Contains(deferred, "https://dull.example/127.40.1.5") {
-		t.Fatalf("got %v\n%s\nwant 451 with its reason\n%s", err, deferred, w.ask("explain", fmt.Sprint(w.guestLeft("127.40.1.5", 1)[0]["conn"])))
+		t.Fatalf("got %v\n%s\nwant 451 with its reason", err, deferred)
 	}
 	if r := askJSON[greylistView](w, "greylist", "report"); r.Delayed != 1 || r.Waiting != 1 || r.Returned != 0 {
 		t.Errorf("got %+v, want one that waits", r)
 	}
-	w.comesBack("127.40.1.9", "out2.sender.example", "a@sender.example")
+	w.comesBack("127.40.1.9", "out2.sender.example", "a@sender.example", args...)
 	header := regexp.MustCompile(`(?m)^X-Greylist: delayed ([2-9]|[1-9]\d) seconds by localhost \(first seen [-0-9T:]+Z, attempts \d+\)\r$`)
 	if all := bodies(t, &w.Server, 0, "INBOX", 1); !header.Match(all[0]) {
 		t.Errorf("got\n%s\nwant its wait in the header", all[0])
 	}
 
-	w.handed("127.40.1.7", "out3.sender.example", "b@sender.example") // the pool, another sender
-	w.handed("127.40.1.5", "out1.sender.example", "c@elsewhere.example", "--to", w.User(1))
+	w.handed("127.40.1.7", "out3.sender.example", "b@sender.example", args...) // the pool, another sender
+	w.handed("127.40.1.5", "out1.sender.example", "c@elsewhere.example", append(args, "--to", w.User(1))...)
 	if all := bodies(t, &w.Server, 0, "INBOX", 2); bytes.Contains(all[1], []byte("X-Greylist")) {
 		t.Errorf("got\n%s\nwant no wait told of where there was none", all[1])
 	}
@@ -152,10 +166,10 @@ func TestEdge_Greylist(t *testing.T) {
 }
 
 // comesBack retries until the greylist lets a sender pass.
-func (w *wall) comesBack(from, helo, sender string) {
+func (w *wall) comesBack(from, helo, sender string, args ...string) {
 	w.t.Helper()
 	eventually(w.t, "the greylist lets "+from+" pass", func() bool {
-		out, err := w.hand(from, helo, sender)
+		out, err := w.hand(from, helo, sender, args...)
 		if err != nil && !strings.Contains(out, "451 4.7.1 Greylisted") {
 			w.t.Fatalf("%v\n%s", err, out)
 		}
