@@ -355,7 +355,7 @@ func dialogues(w *wall) []dialogue {
 		{"plain", []string{ehlo, mail, rcpt, "DATA", body, "QUIT"}},
 		{"HELO", []string{"HELO mx.sender.example", mail, rcpt, "DATA", body, "QUIT"}},
 		{"pipelined", []string{ehlo, "+" + mail, "+" + rcpt, "DATA", body, "QUIT"}},
-		{"all in one", []string{ehlo, "+" + mail, "+" + rcpt, "+BDAT 6 LAST\r\nA: b\r\n", "QUIT"}},
+		{"all in one", []string{ehlo, "+" + mail, "+" + rcpt, "+BDAT 3008 LAST\r\nA: b\r\n\r\n" + strings.Repeat("x", 2998) + "\r\n", "QUIT"}},
 		{"chunks", []string{ehlo, mail, rcpt, "BDAT 6\r\nA: b\r\n", "BDAT 2 LAST\r\n\r\n", "QUIT"}},
 		{"two messages", []string{ehlo, mail, rcpt, "DATA", body, mail + " SIZE=100", rcpt, "DATA", body, "QUIT"}},
 		{"unknown recipients", []string{ehlo, mail, "RCPT TO:<nobody@bench.test>", rcpt, "RCPT TO:<x@elsewhere.example>", "RSET", "QUIT"}},

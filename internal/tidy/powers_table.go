@@ -22,6 +22,7 @@ func Grants() []Grant {
 		{"edge/listen", "syscall", "a silent connection is waited for on its descriptor, without a buffer"},
 		{"edge/lobby", "net", "it opens the sockets of port 25"},
 		{"edge/lobby", "syscall", "thousands of connections are waited for by epoll"},
+		{"edge/lobby", "unsafe", "calls that never wait are made without the runtime's notice"},
 		{"edge/lobby", "os", "a descriptor becomes a connection of the standard library through a file"},
 		{"edge/ban", "syscall", "it speaks to the kernel's packet filter"},
 		{"edge/relay", "net", "it calls the inner server"},

@@ -28,14 +28,17 @@ const (
 	acceptPauseMin = 50 * time.Millisecond
 	// eventsMax is how many events are taken from the kernel at a time.
 	eventsMax = 512
+	// goneMax is how many refused guests are seen off in a turn: a
+	// millisecond's work.
+	goneMax = 32
 
 	// restTurns is how many turns in a restSpan make a loop rest between two:
 	// waking for one event costs more than the event does.
-	restTurns = 100
+	restTurns = 120
 	restSpan  = 100 * time.Millisecond
 	// rest is how long events gather then. A dialogue has four replies to wait
 	// for: nobody notices.
-	rest = 2 * time.Millisecond
+	rest = time.Millisecond
 )
 
 // loop is a shell of one hall: a goroutine with an epoll set. Guests are
@@ -53,6 +56,7 @@ type loop struct {
 	paused    time.Time
 	pace      pace
 	half      map[int32]*os.File // connections that are being handed over
+	gone      []gone             // refused guests that are leaving
 	buf       [readMax]byte
 	events    [eventsMax]unix.EpollEvent
 
@@ -60,6 +64,13 @@ type loop struct {
 	answers []answer // guarded by mu
 	closed  bool     // guarded by mu: wake is no more
 	resting bool     // guarded by mu: it will look for answers without being woken
+}
+
+// gone is a refused guest's leaving. When a wave ends thousands leave at once,
+// each with its line in the log: those who want to say something come first.
+type gone struct {
+	slot, gen uint32
+	events    uint32
 }
 
 // pace tells whether a loop wakes up too often.
@@ -72,7 +83,7 @@ type pace struct {
 // turn counts a turn with n events and reports whether to rest before the next.
 func (p *pace) turn(n int, now int64) bool {
 	if p.turns++; now-p.since >= int64(restSpan) {
-		// At rest there are 50 turns in a span; it goes on while most of them
+		// At rest there are 100 turns in a span at most; it goes on while most
 		// have something to do.
 		p.fast = p.turns >= restTurns || p.fast && p.turns >= restTurns/4
 		p.since, p.turns = now, 0
@@ -89,6 +100,7 @@ const hasEpoll = true
 const (
 	tagWake     = -1 // others are listeners, by their index
 	guestEvents = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
+	goneEvents  = unix.EPOLLRDHUP | unix.EPOLLHUP | unix.EPOLLERR
 )
 
 // listenEpoll binds one socket for each loop and address.
@@ -220,7 +232,7 @@ func (l *loop) openSet() (err error) {
 
 // await returns the events that are there, or comes within d.
 func (l *loop) await(d time.Duration) (n int, err error) {
-	n, err = unix.EpollWait(l.ep, l.events[:], 0)
+	n, err = pollNow(l.ep, l.events[:])
 	if n != 0 || err != nil || d <= 0 {
 		return n, err
 	}
@@ -228,7 +240,7 @@ func (l *loop) await(d time.Duration) (n int, err error) {
 		return 0, err
 	}
 	e := l.raw.Read(func(fd uintptr) bool {
-		n, err = unix.EpollWait(int(fd), l.events[:], 0)
+		n, err = pollNow(int(fd), l.events[:])
 		return n != 0 || err != nil
 	})
 	if e != nil && !errors.Is(e, os.ErrDeadlineExceeded) {
@@ -320,7 +332,12 @@ func (l *loop) turn(events []unix.EpollEvent) time.Duration {
 			l.door(ev.Fd)
 			continue
 		}
-		if h.live(slot, gen) == nil {
+		g := h.live(slot, gen)
+		if g == nil {
+			continue
+		}
+		if ev.Events&goneEvents != 0 && g.flags&flagRefused != 0 {
+			l.gone = append(l.gone, gone{slot, gen, ev.Events})
 			continue
 		}
 		l.guest(slot, gen, ev.Events)
@@ -329,6 +346,7 @@ func (l *loop) turn(events []unix.EpollEvent) time.Duration {
 	l.deliver()
 	h.tick()
 	again := l.readReady()
+	again = l.seeOff() || again
 	if !l.paused.IsZero() && !l.o.Clock.Now().Before(l.paused) {
 		l.paused = time.Time{}
 		l.listen(unix.EPOLLIN)
@@ -343,6 +361,20 @@ func (l *loop) turn(events []unix.EpollEvent) time.Duration {
 	return wait
 }
 
+// seeOff looks after some of the refused guests that are leaving. It reports
+// whether there are more.
+func (l *loop) seeOff() bool {
+	n := min(len(l.gone), goneMax)
+	for _, g := range l.gone[:n] {
+		if l.h.live(g.slot, g.gen) != nil {
+			l.guest(g.slot, g.gen, g.events)
+			l.h.setTime(l.h.charge(g.slot, g.gen, l.o.Clock.Now()))
+		}
+	}
+	l.gone = append(l.gone[:0], l.gone[n:]...)
+	return len(l.gone) > 0
+}
+
 // door handles what is no guest.
 func (l *loop) door(tag int32) {
 	if tag != tagWake {
@@ -350,7 +382,7 @@ func (l *loop) door(tag int32) {
 		return
 	}
 	var b [8]byte
-	unix.Read(l.wake, b[:]) // an error means that there was nothing
+	readNow(l.wake, b[:]) // an error means that there was nothing
 }
 
 // deliver brings the scores that have come.
@@ -383,7 +415,7 @@ func (l *loop) rouse() {
 
 func (l *loop) rouseLocked() {
 	if !l.closed {
-		unix.Write(l.wake, []byte{0, 0, 0, 0, 0, 0, 0, 1}) // it fails only if it is full of wake-ups
+		writeNow(l.wake, []byte{0, 0, 0, 0, 0, 0, 0, 1}) // it fails only if it is full of wake-ups
 	}
 }
 
@@ -407,7 +439,7 @@ func (l *loop) readReady() bool {
 // accept takes connections until there are none.
 func (l *loop) accept(listener int) {
 	for range acceptsMax {
-		fd, sa, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, peer, err := acceptNow(listener)
 		switch {
 		case err == nil:
 		case errors.Is(err, unix.EAGAIN):
@@ -421,12 +453,12 @@ func (l *loop) accept(listener int) {
 			l.o.Metrics.errors.Inc()
 			continue
 		}
-		l.arrive(fd, sa)
+		l.arrive(fd, peer)
 	}
 }
 
-func (l *loop) arrive(fd int, sa unix.Sockaddr) {
-	slot, gen := l.h.arrive(int32(fd), remoteOf(sa))
+func (l *loop) arrive(fd int, peer netip.AddrPort) {
+	slot, gen := l.h.arrive(int32(fd), peer)
 	if slot != 0 {
 		if err := l.watch(unix.EPOLL_CTL_ADD, fd, guestEvents, int32(slot), gen); err != nil {
 			l.o.Log.Warn("watch a connection", telemetry.Err, err)
@@ -434,16 +466,6 @@ func (l *loop) arrive(fd int, sa unix.Sockaddr) {
 		}
 	}
 	l.h.setTime(l.h.charge(slot, gen, l.o.Clock.Now()))
-}
-
-func remoteOf(sa unix.Sockaddr) netip.AddrPort {
-	switch a := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr).Unmap(), uint16(a.Port))
-	}
-	return netip.AddrPort{}
 }
 
 // short makes room when the system has no more descriptors: the worst guest
@@ -523,7 +545,7 @@ func (l *loop) read(slot, gen uint32, g *guest) {
 	if want == 0 {
 		return
 	}
-	n, err := unix.Read(int(g.fd), l.buf[:want])
+	n, err := readNow(int(g.fd), l.buf[:want])
 	switch {
 	case errors.Is(err, unix.EAGAIN):
 		g.flags &^= flagReadable
@@ -549,9 +571,9 @@ func (l *loop) read(slot, gen uint32, g *guest) {
 
 // write implements shell.
 func (l *loop) write(fd int32, slot, gen uint32, b []byte) int {
-	n, err := unix.Write(int(fd), b)
+	n, err := writeNow(int(fd), b)
 	for errors.Is(err, unix.EINTR) {
-		n, err = unix.Write(int(fd), b)
+		n, err = writeNow(int(fd), b)
 	}
 	switch {
 	case errors.Is(err, unix.EAGAIN):

@@ -49,9 +49,6 @@ func (h *hall) hear(slot uint32, g *guest, in []byte) {
 	h.talk = h.open(g)
 	c := &h.talk
 	h.out = h.out[:0]
-	if f := g.scan(in, c.d.InBody()); f != 0 {
-		h.fault(slot, g, f)
-	}
 	if c.d.Helo() == "" && c.d.Idle() && notSMTP(in) {
 		h.fault(slot, g, policy.NotSMTP)
 		h.out = append(h.out, "421 4.7.0 This is SMTP, closing connection\r\n"...)
@@ -86,6 +83,11 @@ func (h *hall) run(slot uint32, g *guest, c *conversation, in []byte) (over bool
 		before, said := c.d, len(h.out)
 		var a smtp.Action
 		a, h.out = m.Step(&c.d, ev, now, h.out)
+		if ev.Kind == smtp.EventInput { // what follows a recipient may be a body (BDAT, RFC 3030 §4.2)
+			if f := g.scan(in[:a.N], before.InBody()); f != 0 {
+				h.fault(slot, g, f)
+			}
+		}
 		h.noteReplies(slot, g, h.out[said:])
 		if c.d.Early() {
 			h.fault(slot, g, policy.Pipelined)
