@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -132,6 +133,9 @@ func (c *Config) validateEdge() error {
 	if c.Relay.To != "" {
 		if _, _, err := net.SplitHostPort(c.Relay.To); err != nil {
 			return fmt.Errorf("relay.to: %q is no address; write \"127.0.0.1:10025\"", c.Relay.To)
+		}
+		if slices.Contains(c.Listen.SMTP, c.Relay.To) {
+			return fmt.Errorf("relay.to: %s is this host's own listen.smtp; name the server behind it", c.Relay.To)
 		}
 	}
 	return nil

@@ -76,6 +76,7 @@ func TestLoad_edge(t *testing.T) {
 		{"[lobby]\nmax_guests = 2", "lobby.max_guests"},
 		{"[relay]\nto = \"10025\"", "relay.to"},
 		{"[relay]\nto = \"127.0.0.1:10025\"", ""},
+		{"[relay]\nto = \"127.0.0.1:2525\"\n[listen]\nsmtp = [\"127.0.0.1:2525\"]", "own listen.smtp"},
 	}
 	for _, tt := range tests {
 		path := filepath.Join(t.TempDir(), ConfigName)

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
+	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/ops/admin"
 	"github.com/breakwater-mail/breakwater/internal/ops/certs"
@@ -43,10 +45,7 @@ func create(dir string, c *Config, names []string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make directory: %w", err)
 	}
-	if _, err := certs.SelfMade(certs.Files{
-		CA: filepath.Join(dir, "ca.pem"), CAKey: filepath.Join(dir, "tls", "ca-key.pem"),
-		Cert: filepath.Join(dir, c.TLS.Certificate), Key: filepath.Join(dir, c.TLS.Key),
-	}, names, time.Now()); err != nil {
+	if err := selfMade(dir, c, names); err != nil {
 		return err
 	}
 	var b strings.Builder
@@ -62,6 +61,33 @@ func create(dir string, c *Config, names []string) error {
 	}
 	*c = loaded
 	return nil
+}
+
+// selfMade makes an authority and a certificate for names.
+func selfMade(dir string, c *Config, names []string) error {
+	_, err := certs.SelfMade(certs.Files{
+		CA: filepath.Join(dir, "ca.pem"), CAKey: filepath.Join(dir, "tls", "ca-key.pem"),
+		Cert: filepath.Join(dir, c.TLS.Certificate), Key: filepath.Join(dir, c.TLS.Key),
+	}, names, time.Now())
+	return err
+}
+
+// ensureCertificate makes a certificate for a host that has none and names
+// none: STARTTLS of other hosts does not ask who made it.
+func ensureCertificate(c Config, log *slog.Logger) error {
+	if c.set["tls.certificate"] || c.set["tls.key"] {
+		return nil
+	}
+	for _, name := range []string{c.TLS.Certificate, c.TLS.Key} {
+		if _, err := os.Stat(c.DirPath(name)); !errors.Is(err, fs.ErrNotExist) {
+			return nil // it is there, or certs.Open says what is wrong
+		}
+	}
+	log.Warn("no certificate: a self-made one is made", telemetry.Path, c.DirPath(c.TLS.Certificate))
+	if err := selfMade(c.Dir, &c, []string{c.Hostname}); err != nil {
+		return err
+	}
+	return GiveToUser(c)
 }
 
 // FirstAccount makes the first domain and admin@domain in a new host's store.

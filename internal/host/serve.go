@@ -40,6 +40,9 @@ type ServeOptions struct {
 // Serve runs a host until ctx is done, which is a graceful stop and no error.
 func Serve(ctx context.Context, c Config, o ServeOptions) error {
 	log := telemetry.Logger(o.Log.Logger, "host")
+	if err := ensureCertificate(c, log); err != nil {
+		return err
+	}
 	cert, err := certs.Open(c.DirPath(c.TLS.Certificate), c.DirPath(c.TLS.Key))
 	if err != nil {
 		return err
