@@ -179,7 +179,7 @@ func TestRun_savesEveryFiveMinutes(t *testing.T) {
 		time.Sleep(saveEvery)
 		synctest.Wait()
 		if !open(t, disk, on()).Known(s, time.Now()) {
-			t.Error("after five minutes more: not saved")
+			t.Error("after another while: not saved")
 		}
 		// What has expired goes, and what waited in vain is counted.
 		tab.Check(from("198.51.100.1", "b.example", "b.example", ""), message.Address{}, time.Now())

@@ -27,7 +27,7 @@ const (
 	waitingMaxDefault = 100_000 // 30 MB; those of two days at one new sender in two seconds
 	// knownMost bounds MaxKnown: 300 MB, and half of what a file may hold.
 	knownMost = 10_000_000
-	saveEvery = 5 * time.Minute
+	saveEvery = time.Minute
 )
 
 // Options of a Table. The zero value of a field is its default.
