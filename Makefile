@@ -49,7 +49,7 @@ bench:
 
 # Real clients against a real host.
 interop:
-	@$(call went,interop); interop/install clients; $(GO) test -count=1 -tags interop -timeout 15m ./interop/...
+	@$(call went,interop); interop/install clients inner; $(GO) test -count=1 -tags interop -timeout 15m ./interop/...
 
 # Every fuzz target for FUZZTIME: a time (60s) or a number of inputs (5000x).
 # A time can end a healthy run as FAIL with nothing but "context deadline
