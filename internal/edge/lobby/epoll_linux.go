@@ -236,7 +236,7 @@ func (l *loop) await(d time.Duration) (n int, err error) {
 	if n != 0 || err != nil || d <= 0 {
 		return n, err
 	}
-	if err := l.set.SetReadDeadline(time.Now().Add(d)); err != nil {
+	if err := l.set.SetReadDeadline(l.o.Clock.Now().Add(d)); err != nil {
 		return 0, err
 	}
 	e := l.raw.Read(func(fd uintptr) bool {
