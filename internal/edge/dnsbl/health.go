@@ -75,7 +75,6 @@ type zone struct {
 	epoch    uint32        // counts the illnesses: what was remembered before one is forgotten
 	gap      time.Duration // until an ignored zone is tested again
 	misses   int           // in a row
-	refused  bool          // the last miss was a REFUSED
 	missing  time.Time     // since when, if misses is not 0
 	tests    [families]test
 

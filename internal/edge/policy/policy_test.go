@@ -206,15 +206,6 @@ func (h *house) guest(change func(g *Guest)) *Guest {
 	return g
 }
 
-func evidence(v *Verdict, check string) *Evidence {
-	for i := range v.Evidence {
-		if v.Evidence[i].Check == check {
-			return &v.Evidence[i]
-		}
-	}
-	return nil
-}
-
 func reply(v *Verdict) string {
 	if v.Reply == nil {
 		return ""
