@@ -104,6 +104,11 @@ Read it:
 
   curl -sS --cacert %[3]s --user 'one@demo.test:%[12]s' 'imaps://localhost:%[8]s/INBOX;UID=1'
 
+Ask what strangers on port 25 meet, and why (in this folder, or with --dir):
+
+  breakwater explain --ip 192.0.2.7 --helo mx.example.org --from a@example.org --rcpt one@demo.test
+  breakwater top
+
 In mutt:
 
   mutt -f imaps://one%%40demo.test@localhost:%[8]s/INBOX -e 'set ssl_ca_certificates_file=%[3]s smtp_url=smtps://one%%40demo.test@localhost:%[6]s/'
