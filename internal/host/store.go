@@ -38,7 +38,7 @@ type Store struct {
 
 	text    *fulltext.Index // nil unless this is served from, or if it cannot be opened
 	quota   int64
-	scratch string
+	scratch func() string
 }
 
 // OpenStore opens the store of a configured directory: it recovers the
@@ -70,7 +70,7 @@ func OpenStore(ctx context.Context, c Config, o StoreOptions) (*Store, error) {
 	s := &Store{
 		Journal: j,
 		quota:   int64(c.Mailbox.Quota),
-		scratch: c.DirPath("verify.db"),
+		scratch: func() string { return scratchFile(o.FS, c) },
 		Accounts: account.New(account.Options{
 			Clock: o.Clock, Log: o.Log,
 		}),
@@ -112,6 +112,15 @@ func (s *Store) openIndex(ctx context.Context, c Config, o StoreOptions) (err er
 
 // indexName is the index's file in the data directory.
 const indexName = "index.db"
+
+// scratchFile is where verify makes a second index: where there is hardly any
+// room, in memory.
+func scratchFile(fs sys.FS, c Config) string {
+	if free, err := fs.Free(c.Dir); err == nil && free < healthFreeMin {
+		return ""
+	}
+	return c.DirPath("verify.db")
+}
 
 // ownerName names an account in findings of damage.
 func (s *Store) ownerName(id account.ID) string {

@@ -20,5 +20,5 @@ func Verify(ctx context.Context, c Config, report func(admin.Damage) error) erro
 		return err
 	}
 	x := s.Admin()
-	return errors.Join(x.Verify(ctx, x.Scratch, report), s.Close())
+	return errors.Join(x.Verify(ctx, x.Scratch(), report), s.Close())
 }

@@ -24,6 +24,9 @@ const (
 	// and historyFlushWait how long.
 	historyFlushMax  = 64 << 10
 	historyFlushWait = time.Second
+	// historyFreeMin is what it leaves free on the disk, in octets: below that
+	// a host is red already.
+	historyFreeMin = 64 << 20
 	// historyBufferMax is how much may wait when the disk stands still; what
 	// comes then is lost, and counted.
 	historyBufferMax = 1 << 20
@@ -147,7 +150,13 @@ func (h *history) flush() {
 	}
 }
 
+// errNoRoom says that the last room of the disk is left to mail.
+var errNoRoom = errors.New("the disk is nearly full")
+
 func (h *history) write(b []byte) error {
+	if free, err := h.o.FS.Free(filepath.Dir(h.o.Dir)); err == nil && free < historyFreeMin {
+		return errNoRoom
+	}
 	if h.file != nil && h.size > 0 && h.size+int64(len(b)) > h.o.Size {
 		h.shut()
 		h.seq++

@@ -15,7 +15,8 @@ type Executor struct {
 	Accounts     *account.Store
 	Mailboxes    *mailbox.Store
 	DefaultQuota int64  // of a new account, bytes; 0 is none
-	Scratch      string // file that Verify may use
+	// Scratch names a file that Verify may use; "" is memory.
+	Scratch func() string
 	Edge         Edge   // nil: no host is running on this store
 }
 

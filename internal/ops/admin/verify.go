@@ -30,10 +30,16 @@ type Message struct {
 
 // Verify reads every byte of the journal and compares the index with what the
 // journal makes of it. Everything else goes on meanwhile. scratch is a file
-// for the comparison; it is removed. report is called for each finding; its
+// for the comparison, which is removed; "" makes it in memory. report is called for each finding; its
 // error, or that of ctx, ends the work.
 func (x *Executor) Verify(ctx context.Context, scratch string, report func(Damage) error) error {
-	if err := index.Remove(scratch); err != nil { // of a run that was killed
+	remove := func() error {
+		if scratch == "" {
+			return nil
+		}
+		return index.Remove(scratch)
+	}
+	if err := remove(); err != nil { // of a run that was killed
 		return fmt.Errorf("remove scratch file: %w", err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -46,7 +52,7 @@ func (x *Executor) Verify(ctx context.Context, scratch string, report func(Damag
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	return errors.Join(err, index.Remove(scratch))
+	return errors.Join(err, remove())
 }
 
 func damage(f mailbox.Finding) Damage {
@@ -84,7 +90,7 @@ func (x *Executor) serveVerify(w http.ResponseWriter, r *http.Request) {
 		return control.Flush()
 	}
 	last := verifyLine{Done: true}
-	if err := x.Verify(r.Context(), x.Scratch, func(d Damage) error { return send(verifyLine{Damage: &d}) }); err != nil {
+	if err := x.Verify(r.Context(), x.Scratch(), func(d Damage) error { return send(verifyLine{Damage: &d}) }); err != nil {
 		last = verifyLine{Error: err.Error()}
 	}
 	_ = send(last) // a broken connection is the client's to notice
