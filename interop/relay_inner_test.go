@@ -167,6 +167,12 @@ func startInnerPostfixWith(t *testing.T, changes *strings.Replacer) *inner {
 	}
 	public(t, filepath.Join(dir, "etc/main.cf"), changes.Replace(fmt.Sprintf(innerPostfixMain, dir, uid, gid)))
 	public(t, filepath.Join(dir, "etc/master.cf"), innerPostfixMaster)
+	// A start after a kill may have to mend the queue, by a program that is not
+	// root and writes its log itself.
+	public(t, in.log, "")
+	if err := os.Chmod(in.log, 0o666); err != nil {
+		t.Fatal(err)
+	}
 	var boxes strings.Builder
 	for _, local := range innerUsers {
 		fmt.Fprintf(&boxes, "%[1]s@bench.test %[1]s/\n", local)
