@@ -14,10 +14,10 @@ import (
 type Executor struct {
 	Accounts     *account.Store
 	Mailboxes    *mailbox.Store
-	DefaultQuota int64  // of a new account, bytes; 0 is none
+	DefaultQuota int64 // of a new account, bytes; 0 is none
 	// Scratch names a file that Verify may use; "" is memory.
 	Scratch func() string
-	Edge         Edge   // nil: no host is running on this store
+	Edge    Edge // nil: no host is running on this store
 }
 
 // Do acts on one request. What went wrong is in the answer, in words for the
