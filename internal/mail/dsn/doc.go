@@ -1,0 +1,2 @@
+// Package dsn makes and reads delivery status notifications.
+package dsn

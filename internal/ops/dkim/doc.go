@@ -1,0 +1,2 @@
+// Package dkim keeps the keys that sign mail.
+package dkim
