@@ -71,7 +71,7 @@ func (c *cache) put(a Answer, now time.Time) {
 
 // octets is about what an answer takes.
 func octets(a *Answer) int {
-	n := len(a.Name) + 24*len(a.Addrs) + 16*len(a.Texts) + 16*len(a.Names) + 24*len(a.MX)
+	n := len(a.Name) + len(a.Target) + 24*len(a.Addrs) + 16*len(a.Texts) + 16*len(a.Names) + 24*len(a.MX)
 	for _, s := range a.Texts {
 		n += len(s)
 	}
@@ -80,6 +80,9 @@ func octets(a *Answer) int {
 	}
 	for _, r := range a.MX {
 		n += len(r.Host)
+	}
+	for _, r := range a.TLSA {
+		n += 24 + len(r.Data)
 	}
 	return n
 }

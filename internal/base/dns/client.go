@@ -21,9 +21,12 @@ type Options struct {
 	InFlight int
 	// CacheEntries bounds the answers that are remembered; 0: none is.
 	CacheEntries int
-	Clock        sys.Clock
-	Log          *slog.Logger
-	Metrics      *Metrics
+	// TrustAD says whose Answer.Authentic is believed; that of servers on
+	// loopback addresses by default.
+	TrustAD Trust
+	Clock   sys.Clock
+	Log     *slog.Logger
+	Metrics *Metrics
 }
 
 const (
@@ -80,6 +83,16 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
+// trusted has bit i set if server i is believed about DNSSEC.
+func (o *Options) trusted() (bits uint8) {
+	for i, s := range o.Servers {
+		if o.TrustAD == TrustAll || o.TrustAD == TrustLoopback && s.Addr().Unmap().IsLoopback() {
+			bits |= 1 << i
+		}
+	}
+	return bits
+}
+
 // Stats are counts since New, and what is in flight now.
 type Stats struct {
 	Asked    uint64 // questions
@@ -116,14 +129,8 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	trusted := uint8(0)
-	for i, s := range o.Servers {
-		if s.Addr().Unmap().IsLoopback() {
-			trusted |= 1 << i
-		}
-	}
 	c := &Client{
-		o: o, m: newMachine(&o, socketsDefault, trusted, sys.Rand()),
+		o: o, m: newMachine(&o, socketsDefault, o.trusted(), sys.Rand()),
 		wake: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	c.tcp.running = make(map[tcpRef]context.CancelFunc)

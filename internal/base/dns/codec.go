@@ -99,6 +99,9 @@ func decode(p []byte, q Question) (Answer, error) {
 	if !d.start(p, q, &a) || !d.chain(&a) {
 		return Answer{Question: q}, ErrMalformed
 	}
+	if d.followed {
+		a.Target, _ = hostname(append(d.name[:d.len:d.len], '.'))
+	}
 	if d.found > 0 {
 		a.TTL = seconds(d.ttl)
 	} else if ttl, ok := d.negative(); ok {
@@ -123,6 +126,8 @@ type decoder struct {
 	len   int
 	ttl   uint32 // least so far
 	found int    // records and CNAMEs that belong to the answer
+	// followed tells that name is no longer that of the question.
+	followed bool
 }
 
 func (d *decoder) start(p []byte, q Question, a *Answer) bool {
@@ -187,6 +192,7 @@ func (d *decoder) follow() bool {
 		return false
 	}
 	d.len = copy(d.name[:], r.CNAME.Data[:r.CNAME.Length-1])
+	d.followed = true
 	return true
 }
 
@@ -223,8 +229,21 @@ func (d *decoder) record(a *Answer) bool {
 			a.MX = append(a.MX, MXRecord{Preference: r.Pref, Host: host})
 		}
 		return true
+	case TLSA:
+		return d.tlsa(a)
 	}
 	return d.p.SkipAnswer() == nil
+}
+
+// tlsa takes a TLSA record in: three octets, then data (RFC 6698 §2.1). One
+// without data stays: it is there, if of no use.
+func (d *decoder) tlsa(a *Answer) bool {
+	r, err := d.p.UnknownResource()
+	if err != nil || len(r.Data) < 3 {
+		return false
+	}
+	a.TLSA = append(a.TLSA, TLSARecord{Usage: r.Data[0], Selector: r.Data[1], Matching: r.Data[2], Data: string(r.Data[3:])})
+	return true
 }
 
 func (a *Answer) addName(n dnsmessage.Name) bool {

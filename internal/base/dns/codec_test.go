@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"encoding/hex"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -80,9 +81,15 @@ func TestDecode(t *testing.T) {
 		{"a CNAME that was asked for", 0, []string{"www.example.org. 60 IN CNAME web.example.org."},
 			Answer{Question: q("www.example.org", CNAME), Names: []string{"web.example.org"}, TTL: time.Minute}},
 		{"chain, out of order", 0, []string{"c.example. 5 IN A 192.0.2.9", "b.example. 60 IN CNAME c.example.", "a.example. 20 IN CNAME b.example.", "d.example. 1 IN A 192.0.2.66"},
-			Answer{Question: q("a.example", A), Addrs: addrs("192.0.2.9"), TTL: 5 * time.Second}},
-		{"chain that leads nowhere", 0, []string{"a.example. 20 IN CNAME b.example."},
+			Answer{Question: q("a.example", A), Addrs: addrs("192.0.2.9"), Target: "c.example", TTL: 5 * time.Second}},
+		{"chain to a name in capitals", 0, []string{"a.example. 20 IN CNAME B.Example.", "b.example. 20 IN MX 1 c.example."},
+			Answer{Question: q("a.example", MX), MX: []MXRecord{{1, "c.example"}}, Target: "b.example", TTL: 20 * time.Second}},
+		{"chain to odd octets", 0, []string{`a.example. 20 IN CNAME b\010.example.`},
 			Answer{Question: q("a.example", A), TTL: 20 * time.Second}},
+		{"certificates", 0, []string{"_25._tcp.mx.example. 60 IN TLSA 3 1 1 00ff", "_25._tcp.mx.example. 60 IN TLSA 255 7 9 01"},
+			Answer{Question: q("_25._tcp.mx.example", TLSA), TLSA: []TLSARecord{{3, 1, 1, "\x00\xff"}, {255, 7, 9, "\x01"}}, TTL: time.Minute}},
+		{"chain that leads nowhere", 0, []string{"a.example. 20 IN CNAME b.example."},
+			Answer{Question: q("a.example", A), Target: "b.example", TTL: 20 * time.Second}},
 		{"others' records do not count", 0, []string{"evil.example. 60 IN A 192.0.2.66"}, Answer{Question: q("a.example", A)}},
 		{"no such name", mdns.RcodeNameError, []string{"!example. 300 IN SOA ns.example. hostmaster.example. 1 2 3 4 60"},
 			Answer{Question: q("a.example", A), RCode: NXDomain, TTL: time.Minute}},
@@ -193,7 +200,7 @@ func FuzzDecode(f *testing.F) {
 	for i, typ := range []Type{A, AAAA, TXT, MX, PTR, CNAME, NS, TLSA} {
 		q := Question{Name: "a.example", Type: typ}
 		f.Add(packed(f, q, i%4, "a.example. 60 IN A 192.0.2.1", "a.example. 60 IN AAAA 2001:db8::1", `a.example. 60 IN TXT "x" "y"`,
-			"a.example. 60 IN MX 1 b.example.", "a.example. 60 IN PTR b.example.", "a.example. 60 IN NS b.example.",
+			"a.example. 60 IN MX 1 b.example.", "a.example. 60 IN TLSA 3 1 1 00ff", "a.example. 60 IN PTR b.example.", "a.example. 60 IN NS b.example.",
 			"!example. 30 IN SOA ns.example. hostmaster.example. 1 2 3 4 60"), uint16(typ))
 		f.Add(packed(f, q, 0, "a.example. 60 IN CNAME b.example.", "b.example. 60 IN A 192.0.2.1"), uint16(typ))
 	}
@@ -205,7 +212,7 @@ func FuzzDecode(f *testing.F) {
 		if !ok || !h.repeats(p, query, end) {
 			return
 		}
-		if n := len(a.Addrs) + len(a.Texts) + len(a.Names) + len(a.MX); n > recordsMax*(cnamesMax+1) {
+		if n := a.records(); n > recordsMax*(cnamesMax+1) {
 			t.Fatalf("got %d records, want at most %d", n, recordsMax)
 		}
 		if err != nil || h.questions != 1 {
@@ -247,6 +254,9 @@ func compareDirect(t *testing.T, m *mdns.Msg, got Answer) {
 			want.Names = append(want.Names, plainName(rr.Target))
 		case *mdns.MX:
 			want.MX = append(want.MX, MXRecord{rr.Preference, plainName(rr.Mx)})
+		case *mdns.TLSA:
+			data, _ := hex.DecodeString(rr.Certificate)
+			want.TLSA = append(want.TLSA, TLSARecord{rr.Usage, rr.Selector, rr.MatchingType, string(data)})
 		}
 	}
 	if len(m.Answer) > recordsMax || strings.Contains(fmt.Sprint(want), `\\`) {

@@ -31,7 +31,7 @@ func outcomeOf(a *Answer) outcome {
 		return malformed
 	case a.Err != nil:
 		return ended
-	case a.RCode == NXDomain || a.RCode == NoError && len(a.Addrs)+len(a.Texts)+len(a.Names)+len(a.MX) == 0:
+	case a.RCode == NXDomain || a.RCode == NoError && a.records() == 0:
 		return missing
 	case a.RCode == NoError:
 		return there
