@@ -31,6 +31,26 @@ type Options struct {
 	// sender from waiting for a store that does not answer. nil: it always can.
 	Ready func() error
 	Log   *slog.Logger // nil: none
+
+	// Queue carries mail to other hosts. nil: this host sends none, and
+	// refuses recipients elsewhere.
+	Queue Queue
+	// Routed tells domains whose mail goes on to an inner server: they are
+	// ours, but not of this store. nil: there are none.
+	Routed func(message.Domain) bool
+	// SRS rewrites the senders of forwarded mail; nil: they stay.
+	SRS Rewriter
+	// Signer signs what users and the host itself send; nil: nobody does.
+	Signer Signer
+	// Limiter restrains users; nil: nobody does.
+	Limiter Limiter
+	// Correspondents learns whom users write to; nil: nobody does.
+	Correspondents Correspondents
+	// Receipts reports successes; nil: nobody does.
+	Receipts Receipts
+	// AnyFrom lets users write whatever they like into From and Sender; the
+	// envelope's sender is theirs in any case.
+	AnyFrom bool
 }
 
 // Intake takes messages in. Its methods may be called concurrently.
