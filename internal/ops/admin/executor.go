@@ -17,7 +17,10 @@ type Executor struct {
 	DefaultQuota int64 // of a new account, bytes; 0 is none
 	// Scratch names a file that Verify may use; "" is memory.
 	Scratch func() string
-	Edge    Edge // nil: no host is running on this store
+	Edge    Edge   // nil: no host is running on this store
+	Queue   Queue  // nil: likewise
+	Alarms  Alarms // nil: likewise
+	Ledger  Ledger
 }
 
 // Do acts on one request. What went wrong is in the answer, in words for the
@@ -33,6 +36,10 @@ func (x *Executor) Do(ctx context.Context, q Request) Answer {
 		BanList: x.edge(x.banList), BanAdd: x.edge(x.ban), BanRemove: x.edge(x.ban), BanWhy: x.edge(x.ban),
 		Explain: x.edge(x.explain), TopNow: x.edge(x.top),
 		GreylistReport: x.edge(x.report), ShadowReport: x.edge(x.report),
+		QueueList: x.queue(x.queueList), QueueShow: x.queue(x.queueList), QueueBacklog: x.queue(x.queueBacklog),
+		QueueHold: x.queue(x.queueAct), QueueRelease: x.queue(x.queueAct), QueueRetry: x.queue(x.queueAct),
+		QueueFail: x.queue(x.queueAct), QueueReroute: x.queue(x.queueAct), QueueRequeue: x.queue(x.queueAct),
+		LedgerClose: x.ledger, Trace: x.trace, AlarmList: x.alarmList, AlarmTest: x.alarmTest,
 	}[q.Op]
 	if !ok {
 		a.Error = fmt.Sprintf("unknown request %q; is the running host older than this command?", q.Op)

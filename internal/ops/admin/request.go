@@ -1,6 +1,10 @@
 package admin
 
-import "time"
+import (
+	"time"
+
+	"github.com/breakwater-mail/breakwater/internal/ops/ledger"
+)
 
 // Op is what a request asks for.
 type Op string
@@ -35,6 +39,10 @@ type Request struct {
 	Limit   int         `json:"limit,omitempty"` // rows of a table at most; 0 is all
 	Ban     *BanRequest `json:"ban,omitempty"`
 	Explain *Query      `json:"explain,omitempty"`
+
+	Queue  *QueueRequest  `json:"queue,omitempty"`
+	Ledger *LedgerRequest `json:"ledger,omitempty"`
+	Trace  *ledger.Query  `json:"trace,omitempty"`
 }
 
 // Answer is what a request came to. Error is empty when it succeeded.
@@ -48,6 +56,12 @@ type Answer struct {
 	Ban    *BanAnswer `json:"ban,omitempty"`
 	Top    *Top       `json:"top,omitempty"`
 	Report *Report    `json:"report,omitempty"`
+
+	Queue   *QueueAnswer  `json:"queue,omitempty"`
+	Backlog *Backlog      `json:"backlog,omitempty"`
+	Ledger  *LedgerAnswer `json:"ledger,omitempty"`
+	Lives   []ledger.Life `json:"lives,omitempty"`
+	Alarm   *AlarmAnswer  `json:"alarm,omitempty"`
 }
 
 // Domain is a row of "domain list".
