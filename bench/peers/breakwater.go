@@ -80,21 +80,36 @@ func (b *Breakwater) passwordFile() string { return filepath.Join(b.Dir, "bench-
 // ConfigFile gives the path of the configuration.
 func (b *Breakwater) ConfigFile() string { return filepath.Join(b.Dir, "breakwater.toml") }
 
-// configure writes the configuration: the defaults, but for the ports.
-func (b *Breakwater) configure(extra string) error {
-	var conf strings.Builder
-	conf.WriteString("hostname = \"localhost\"\n\n[listen]\n")
-	for _, l := range []struct {
-		key  string
-		addr *string
-	}{
+// listener is a key of [listen] and its address.
+type listener struct {
+	key  string
+	addr *string
+}
+
+func (b *Breakwater) listeners() []listener {
+	return []listener{
 		{"smtp", &b.SMTP}, {"submission", &b.Submission}, {"submissions", &b.Submissions},
 		{"imap", &b.IMAP143}, {"imaps", &b.IMAPS}, {"pop3", &b.POP3}, {"pop3s", &b.POP3S}, {"metrics", &b.Metrics},
-	} {
+	}
+}
+
+// configure chooses ports and writes the configuration.
+func (b *Breakwater) configure(extra string) error {
+	for _, l := range b.listeners() {
 		var err error
 		if *l.addr, err = freePort(); err != nil {
 			return err
 		}
+	}
+	return b.Configure(extra)
+}
+
+// Configure writes the configuration for the next start: the defaults, but for
+// the ports, and the sections in extra.
+func (b *Breakwater) Configure(extra string) error {
+	var conf strings.Builder
+	conf.WriteString("hostname = \"localhost\"\n\n[listen]\n")
+	for _, l := range b.listeners() {
 		fmt.Fprintf(&conf, "%s = [%q]\n", l.key, *l.addr)
 	}
 	conf.WriteString("\n" + extra)

@@ -35,6 +35,7 @@ var ErrMissing = errors.New("peer not available")
 // values fill in the configurations.
 type values struct {
 	Dir, Location, Password, SMTP, IMAPPort string
+	NextHop                                 string // of a relay
 	Wall
 }
 
