@@ -45,6 +45,7 @@ type Options struct {
 	WithoutDSN   bool       // the DSN extension is not offered
 	Without8Bit  bool       // likewise 8BITMIME
 	WithoutUTF8  bool       // likewise SMTPUTF8
+	RequireTLS   bool       // REQUIRETLS is offered (RFC 8689): what takes the mail keeps to it
 	Times        smtp.Times // how long to wait for the client
 	Write        time.Duration
 	Handshake    time.Duration

@@ -31,7 +31,7 @@ func New(o Options, room Mailroom, backend sasl.Backend) *Server {
 		Hostname: o.Hostname, Submission: o.Kind == Submission,
 		SizeMax: o.MessageSize, RecipientsMax: o.MaxRecipients, Postmaster: o.Postmaster,
 		CloseOnFault: o.CloseOnFault, WithoutDSN: o.WithoutDSN,
-		Without8Bit: o.Without8Bit, WithoutUTF8: o.WithoutUTF8, AskSender: true, Times: o.Times,
+		Without8Bit: o.Without8Bit, WithoutUTF8: o.WithoutUTF8, RequireTLS: o.RequireTLS, AskSender: true, Times: o.Times,
 	}
 	if backend != nil && (o.Kind == Submission || o.Users != nil) {
 		s.mo.Mechanisms = sasl.Mechanisms(true)

@@ -46,14 +46,23 @@ func (d *Dialogue) AppendBinary(dst []byte) []byte {
 	return appendEnvelope(append(dst, 1), d.env)
 }
 
+// The bits of an envelope's marks.
+const (
+	markUTF8 byte = 1 << iota
+	markRequireTLS
+)
+
 func appendEnvelope(dst []byte, e *Envelope) []byte {
 	dst = appendAddress(dst, e.From)
 	dst = binary.AppendVarint(dst, e.Size)
-	utf8 := byte(0)
+	marks := byte(0)
 	if e.UTF8 {
-		utf8 = 1
+		marks |= markUTF8
 	}
-	dst = append(dst, byte(e.Body), utf8, byte(e.Ret))
+	if e.RequireTLS {
+		marks |= markRequireTLS
+	}
+	dst = append(dst, byte(e.Body), marks, byte(e.Ret))
 	for _, s := range [...]string{e.Protocol, e.Auth, e.EnvID} {
 		dst = appendString(dst, s)
 	}
@@ -181,7 +190,8 @@ func (r *reader) address() message.Address {
 func (r *reader) envelope() *Envelope {
 	e := &Envelope{From: r.address(), Size: r.varint()}
 	e.Body = BodyType(r.byte(byte(Body8BitMIME)))
-	e.UTF8 = r.byte(1) == 1
+	marks := r.byte(markUTF8 | markRequireTLS)
+	e.UTF8, e.RequireTLS = marks&markUTF8 != 0, marks&markRequireTLS != 0
 	e.Ret = Ret(r.byte(byte(RetHeaders)))
 	e.Protocol, e.Auth, e.EnvID = r.string(), r.string(), r.string()
 	// A recipient has four octets at least: the count cannot make us take

@@ -68,13 +68,16 @@ type Envelope struct {
 	Headers string
 
 	// MAIL and its parameters.
-	From  message.Address // the zero Address is the null reverse-path
-	Size  int64           // SIZE= in octets, 0 if unstated
-	Body  BodyType
-	UTF8  bool   // SMTPUTF8 was given
-	Auth  string // AUTH= as received, "" if unstated
-	Ret   Ret
-	EnvID string // ENVID= as received (xtext), "" if unstated
+	From message.Address // the zero Address is the null reverse-path
+	Size int64           // SIZE= in octets, 0 if unstated
+	Body BodyType
+	UTF8 bool // SMTPUTF8 was given
+	// RequireTLS says that REQUIRETLS was given: the message may only be sent
+	// on by TLS that was verified, to hosts that offer it too (RFC 8689).
+	RequireTLS bool
+	Auth       string // AUTH= as received, "" if unstated
+	Ret        Ret
+	EnvID      string // ENVID= as received (xtext), "" if unstated
 
 	// RCPT: the accepted recipients, in order.
 	Recipients []Recipient

@@ -36,6 +36,9 @@ type Options struct {
 	WithoutDSN   bool // DSN is not offered, its parameters are unknown
 	Without8Bit  bool // likewise 8BITMIME
 	WithoutUTF8  bool // likewise SMTPUTF8
+	// RequireTLS offers REQUIRETLS under TLS (RFC 8689). It is a promise about
+	// what becomes of the message afterwards, which not every shell can give.
+	RequireTLS bool
 	// Postmaster is the domain of the bare <postmaster>; Hostname if empty.
 	Postmaster message.Domain
 	Times      Times
@@ -134,6 +137,9 @@ func (m *Machine) ehloReply(tls bool) string {
 	}
 	if m.o.TLS && !tls {
 		lines = append(lines, "STARTTLS")
+	}
+	if tls && m.o.RequireTLS {
+		lines = append(lines, "REQUIRETLS")
 	}
 	if tls && len(m.o.Mechanisms) > 0 {
 		lines = append(lines, "AUTH "+strings.Join(m.o.Mechanisms, " "))

@@ -24,7 +24,7 @@ func (t *turn) mail(arg []byte) Action {
 		return t.wrongly("501 5.1.7 Malformed reverse-path\r\n")
 	}
 	env := &Envelope{From: from, Helo: d.helo}
-	if err := mailParams(rest, env, o); err != nil {
+	if err := mailParams(rest, env, o, d.flags&flagTLS != 0); err != nil {
 		return t.wrongly(paramReply(err))
 	}
 	switch {

@@ -44,7 +44,7 @@ func nextParam(b []byte) (key, value, rest []byte, err error) {
 
 // mailParams reads the parameters of MAIL into e: those of extensions that
 // are offered.
-func mailParams(b []byte, e *Envelope, o *Options) error {
+func mailParams(b []byte, e *Envelope, o *Options, tls bool) error {
 	const (
 		size = 1 << iota
 		body
@@ -52,6 +52,7 @@ func mailParams(b []byte, e *Envelope, o *Options) error {
 		mailAuth
 		ret
 		envid
+		requireTLS
 	)
 	seen := 0
 	for len(b) > 0 {
@@ -80,6 +81,9 @@ func mailParams(b []byte, e *Envelope, o *Options) error {
 		case !o.WithoutDSN && equalFold(key, "ENVID"):
 			is = envid
 			e.EnvID, err = parseXtext(value, EnvIDMax)
+		case o.RequireTLS && tls && equalFold(key, "REQUIRETLS"): // RFC 8689 §2: under TLS only
+			is = requireTLS
+			e.RequireTLS, err = true, noValue(value)
 		default:
 			return errParamUnknown
 		}

@@ -61,6 +61,8 @@ func scriptOptions(t *testing.T, d *sim.Dialogue) Options {
 			o.CloseOnFault = true
 		case "without-dsn":
 			o.WithoutDSN = true
+		case "require-tls":
+			o.RequireTLS = true
 		case "recipients":
 			o.RecipientsMax = n
 		case "size":
