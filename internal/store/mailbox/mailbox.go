@@ -79,6 +79,9 @@ type Delivery struct {
 	From     message.Address // reverse-path
 	Received time.Time
 	Filings  []Filing
+	// Also are facts of other views that go into the same record, as one or
+	// more fields with tags of theirs. With them there may be no filings.
+	Also []byte
 }
 
 // Filing is one recipient's copy.
