@@ -3,27 +3,32 @@ package smtp
 import (
 	"context"
 	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"time"
 )
 
 // ClientTimes are how long a client waits, RFC 5321 §4.5.3.2; the zero value
-// of each field is what stands there.
+// of each field is what stands there. A reply has to be whole within its time:
+// a server that sends an octet now and then gains nothing by it.
 type ClientTimes struct {
 	Banner  time.Duration // 5 minutes
 	Command time.Duration // 5 minutes; also for MAIL and RCPT
 	Data    time.Duration // 2 minutes
 	Block   time.Duration // 3 minutes
 	Final   time.Duration // 10 minutes
+	// Setup bounds all from the banner to the first MAIL, and Message all of a
+	// message before its end is sent; that one has a second more for each
+	// clientRateMin octets. 10 and 20 minutes.
+	Setup   time.Duration
+	Message time.Duration
 }
 
 // ClientOptions of a [Client].
 type ClientOptions struct {
 	Hostname string // the EHLO argument; "localhost" if empty
+	LMTP     bool   // the server speaks LMTP, RFC 2033
 	// Now is the clock of the connection's deadlines; nil: there are none but
 	// the context's.
 	Now      func() time.Time
@@ -32,14 +37,31 @@ type ClientOptions struct {
 }
 
 const (
-	// replyBufferMax is how many octets of unread replies a client keeps.
+	// replyBufferMax is how many octets of unread replies a client keeps: an
+	// answer to EHLO has a thousand, those to a group of pipelined RCPT some
+	// hundreds each.
 	replyBufferMax = 128 << 10
+	// clientReadOctets is one read of replies.
+	clientReadOctets = 4 << 10
 	// clientBlock is one write of a body in octets.
 	clientBlock = 32 << 10
+	// clientChunk is a chunk of BDAT in octets: after each the server can say
+	// that it wants no more, and one wait a chunk slows nobody down.
+	clientChunk = 1 << 20
 	// pipelineMax is how many octets of commands are sent before their
 	// replies are read: both sides' socket buffers hold as much, so neither
 	// waits for the other (RFC 2920 §3.1).
 	pipelineMax = 8 << 10
+	// atOnceRecipients is of how many recipients at most a small message goes
+	// out in one write with its commands.
+	atOnceRecipients = 20
+	// clientRateMin is the slowest server that is served, in octets a second:
+	// a large message at less than this would hold its worker for hours.
+	clientRateMin = 16 << 10
+	// clientCalm is after how long a silence the server may have gone: then no
+	// body is sent before it has answered a command, so that a lost connection
+	// cannot be mistaken for a lost reply to the message.
+	clientCalm = time.Second
 )
 
 // Errors of a Client.
@@ -49,22 +71,34 @@ var (
 	// ErrClientInjected: octets came between the answer to STARTTLS and the
 	// handshake.
 	ErrClientInjected = errors.New("octets in the clear after STARTTLS")
+	// ErrClientUnasked: a reply was there before its command, so that nobody
+	// knows which reply belongs to which command.
+	ErrClientUnasked = errors.New("reply before there was a command")
+	// ErrClientSequence: a reply of a class that its command cannot have.
+	ErrClientSequence = errors.New("reply out of place")
+	// ErrClientTLS is wrapped where a handshake fails.
+	ErrClientTLS = errors.New("TLS handshake")
+	// ErrClientUsed: the connection is of no use any more.
+	ErrClientUsed = errors.New("connection has failed before")
 	// ErrNotOffered: the server does not offer what the call needs.
 	ErrNotOffered = errors.New("not offered by the server")
 )
 
 // Client is the client's side of a dialogue, over one connection, which can
 // carry any number of messages. It belongs to one goroutine. A refusal is a
-// *Reply as error; after any other error the connection is of no use.
+// *Reply as error. Usable tells whether the connection can go on.
 type Client struct {
 	conn    net.Conn
 	o       ClientOptions
 	x       Extensions
 	in      []byte // read and not parsed
 	out     []byte
-	block   []byte // of a body; made when it is needed
-	greeted bool   // the banner has been read
+	block   []byte    // of a body; made when it is needed
+	until   time.Time // no deadline is later; zero: there is no such bound
+	heard   time.Time // when the last reply came
+	greeted bool      // the banner has been read
 	tls     bool
+	dead    bool // of no use any more
 }
 
 // NewClient makes a client of a fresh connection. Hello comes first.
@@ -78,17 +112,34 @@ func NewClient(conn net.Conn, o ClientOptions) *Client {
 	}{
 		{&o.Times.Banner, 5 * time.Minute}, {&o.Times.Command, 5 * time.Minute}, {&o.Times.Data, 2 * time.Minute},
 		{&o.Times.Block, 3 * time.Minute}, {&o.Times.Final, 10 * time.Minute},
+		{&o.Times.Setup, 10 * time.Minute}, {&o.Times.Message, 20 * time.Minute},
 	} {
 		setDefault(d.p, d.v)
 	}
 	_, secure := conn.(*tls.Conn)
-	return &Client{conn: conn, o: o, tls: secure}
+	c := &Client{conn: conn, o: o, tls: secure}
+	c.bound(o.Times.Setup)
+	return c
 }
 
 // Extensions returns what the server offered in its last answer to EHLO.
 func (c *Client) Extensions() Extensions { return c.x }
 
-// Hello waits for the banner and greets: EHLO, or HELO where that is refused.
+// Usable reports whether the connection can carry another message: no reply
+// is missing, none came that was not asked for, and the server has not said
+// that it closes.
+func (c *Client) Usable() bool { return !c.dead && len(c.in) == 0 }
+
+// TLS returns the state of the connection's TLS; false without.
+func (c *Client) TLS() (tls.ConnectionState, bool) {
+	if s, ok := c.conn.(*tls.Conn); ok {
+		return s.ConnectionState(), true
+	}
+	return tls.ConnectionState{}, false
+}
+
+// Hello waits for the banner and greets: EHLO, or HELO where that is refused;
+// LHLO in LMTP.
 func (c *Client) Hello(ctx context.Context) error {
 	defer c.watch(ctx)()
 	if !c.greeted {
@@ -96,12 +147,16 @@ func (c *Client) Hello(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if r.Code != 220 {
-			return &r
+		if err := c.expect(&r, 220); err != nil {
+			return err
 		}
 		c.greeted = true
 	}
-	r, err := c.command(ctx, "EHLO "+c.o.Hostname)
+	verb := "EHLO "
+	if c.o.LMTP {
+		verb = "LHLO " // RFC 2033 §4.1
+	}
+	r, err := c.command(ctx, verb+c.o.Hostname)
 	if err != nil {
 		return err
 	}
@@ -110,10 +165,13 @@ func (c *Client) Hello(ctx context.Context) error {
 		return nil
 	}
 	c.x = Extensions{}
-	if r, err = c.command(ctx, "HELO "+c.o.Hostname); err != nil {
+	if c.o.LMTP || c.dead || r.Temporary() {
+		return c.expect(&r, 250)
+	}
+	if r, err = c.command(ctx, "HELO "+c.o.Hostname); err != nil { // RFC 5321 §3.2
 		return err
 	}
-	return expect(&r, 250)
+	return c.expect(&r, 250)
 }
 
 // StartTLS makes the connection secure and greets again.
@@ -121,36 +179,36 @@ func (c *Client) StartTLS(ctx context.Context, config *tls.Config) error {
 	if !c.x.StartTLS {
 		return fmt.Errorf("STARTTLS: %w", ErrNotOffered)
 	}
-	stop := c.watch(ctx)
-	r, err := c.command(ctx, "STARTTLS")
-	stop()
-	switch {
-	case err != nil:
+	if err := c.startTLS(ctx, config); err != nil {
 		return err
-	case r.Code != 220:
-		return &r
-	case len(c.in) > 0:
-		return ErrClientInjected
 	}
-	s := tls.Client(c.conn, config)
-	if err := s.HandshakeContext(ctx); err != nil {
-		return fmt.Errorf("TLS handshake: %w", err)
-	}
-	c.conn, c.tls = s, true
-	return c.Hello(ctx)
+	return c.Hello(ctx) // RFC 3207 §4.2: nothing that was offered before counts
 }
 
-// AuthPlain logs in with the mechanism PLAIN (RFC 4616), under TLS only.
-func (c *Client) AuthPlain(ctx context.Context, user, password string) error {
-	if !c.tls {
-		return ErrClientPlain
-	}
+func (c *Client) startTLS(ctx context.Context, config *tls.Config) error {
 	defer c.watch(ctx)()
-	r, err := c.command(ctx, "AUTH PLAIN "+base64.StdEncoding.EncodeToString([]byte("\x00"+user+"\x00"+password)))
+	r, err := c.command(ctx, "STARTTLS")
 	if err != nil {
 		return err
 	}
-	return expect(&r, 235)
+	if err := c.expect(&r, 220); err != nil {
+		return err
+	}
+	c.x = Extensions{}
+	if len(c.in) > 0 { // RFC 3207 §6: they could be taken for the secure server's
+		c.dead = true
+		return ErrClientInjected
+	}
+	if err := c.within(ctx, c.o.Times.Command); err != nil {
+		return err
+	}
+	s := tls.Client(c.conn, config)
+	if err := s.HandshakeContext(ctx); err != nil {
+		c.dead = true
+		return fmt.Errorf("%w: %w", ErrClientTLS, err)
+	}
+	c.conn, c.tls = s, true
+	return nil
 }
 
 // Reset gives a transaction up.
@@ -163,6 +221,7 @@ func (c *Client) Noop(ctx context.Context) error { return c.simple(ctx, "NOOP", 
 func (c *Client) Quit(ctx context.Context) error {
 	err := c.simple(ctx, "QUIT", 221)
 	cerr := c.conn.Close()
+	c.dead = true
 	if err == nil {
 		return nil // the server has closed its side, or is about to: nothing can be lost
 	}
@@ -170,7 +229,10 @@ func (c *Client) Quit(ctx context.Context) error {
 }
 
 // Close closes the connection.
-func (c *Client) Close() error { return c.conn.Close() }
+func (c *Client) Close() error {
+	c.dead = true
+	return c.conn.Close()
+}
 
 func (c *Client) simple(ctx context.Context, line string, code int) error {
 	defer c.watch(ctx)()
@@ -178,91 +240,22 @@ func (c *Client) simple(ctx context.Context, line string, code int) error {
 	if err != nil {
 		return err
 	}
-	return expect(&r, code)
+	return c.expect(&r, code)
 }
 
-func expect(r *Reply, code int) error {
-	if r.Code != code {
-		return r
+// expect makes an error of another reply than the one with this code. One that
+// is no refusal either belongs to some other command, or to none.
+func (c *Client) expect(r *Reply, code int) error {
+	switch {
+	case r.Code == code:
+		return nil
+	case r.Positive():
+		return c.outOfPlace(r)
 	}
-	return nil
+	return r
 }
 
-// watch wakes the connection up when ctx ends; the function it returns stops
-// watching.
-func (c *Client) watch(ctx context.Context) func() bool {
-	conn := c.conn
-	return context.AfterFunc(ctx, func() {
-		// If the connection has gone already, nobody waits for it.
-		_ = conn.SetDeadline(time.Unix(1, 0))
-	})
-}
-
-// within gives the next reads and writes a deadline.
-func (c *Client) within(ctx context.Context, d time.Duration) error {
-	if c.o.Now != nil {
-		if err := c.conn.SetDeadline(c.o.Now().Add(d)); err != nil {
-			return fmt.Errorf("set deadline: %w", err)
-		}
-	}
-	return ctx.Err() // after the deadline: else watch's might be overwritten unseen
-}
-
-// command sends a line and reads its reply.
-func (c *Client) command(ctx context.Context, line string) (Reply, error) {
-	c.out = append(append(c.out[:0], line...), '\r', '\n')
-	if err := c.send(ctx, c.o.Times.Command); err != nil {
-		return Reply{}, err
-	}
-	return c.reply(ctx, c.o.Times.Command)
-}
-
-// send writes what is in out.
-func (c *Client) send(ctx context.Context, d time.Duration) error {
-	if err := c.within(ctx, d); err != nil {
-		return err
-	}
-	_, err := c.conn.Write(c.out)
-	c.out = c.out[:0]
-	if err != nil {
-		return c.ioError(ctx, "write", err)
-	}
-	return nil
-}
-
-// ioError prefers the context's reason to the deadline that it caused.
-func (c *Client) ioError(ctx context.Context, op string, err error) error {
-	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
-		err = ctx.Err()
-	}
-	return fmt.Errorf("%s: %w", op, err)
-}
-
-// reply reads the next reply.
-func (c *Client) reply(ctx context.Context, d time.Duration) (Reply, error) {
-	fresh := false
-	for {
-		r, n, err := ParseReply(c.in)
-		if err == nil {
-			if c.in = c.in[n:]; len(c.in) == 0 {
-				c.in = nil
-			}
-			return r, nil
-		}
-		if !errors.Is(err, ErrIncomplete) || len(c.in) > replyBufferMax {
-			return Reply{}, fmt.Errorf("read reply: %w", err)
-		}
-		if !fresh {
-			if err := c.within(ctx, d); err != nil {
-				return Reply{}, err
-			}
-			fresh = true
-		}
-		var buf [4096]byte
-		size, err := c.conn.Read(buf[:])
-		c.in = append(c.in, buf[:size]...)
-		if err != nil && size == 0 {
-			return Reply{}, c.ioError(ctx, "read reply", err)
-		}
-	}
+func (c *Client) outOfPlace(r *Reply) error {
+	c.dead = true
+	return fmt.Errorf("%w: %d", ErrClientSequence, r.Code)
 }

@@ -1,142 +1,126 @@
 package smtp
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strconv"
+	"time"
 )
 
 // Receipt is what a server said to a message.
 type Receipt struct {
-	Recipients []Reply // to each recipient, in order
-	Final      Reply   // to the message as a whole; zero if it was not sent
+	Sender     Reply   // to MAIL; zero if nothing was said
+	Recipients []Reply // to each recipient, in order; fewer if the dialogue ended before
+	// Final is what was said to the message as a whole: to its end, or to DATA
+	// if that was refused. Zero: nothing, or nothing that counts, since the
+	// sender or every recipient had been refused.
+	Final Reply
+	// Each is LMTP's answer to the message for each recipient (RFC 2033 §4.2),
+	// zero for those that had been refused. nil otherwise.
+	Each []Reply
+	// Ended says that the end of the message was sent, or may have been: a
+	// recipient without a verdict may have got it.
+	Ended bool
+}
+
+// Verdict is what decided about a recipient; nil if the server has not said.
+func (rc *Receipt) Verdict(i int) *Reply {
+	switch {
+	case rc.Sender.Code/100 > 3:
+		return &rc.Sender
+	case i >= len(rc.Recipients):
+		return nil
+	case rc.Recipients[i].Code/100 != 2:
+		return &rc.Recipients[i]
+	case rc.Each != nil && rc.Each[i].Code != 0:
+		return &rc.Each[i]
+	case rc.Final.Code != 0:
+		return &rc.Final
+	}
+	return nil
+}
+
+// refused returns the refusal that a transaction ends with before its body:
+// the sender's, or the last one if no recipient was accepted.
+func (rc *Receipt) refused() *Reply {
+	if rc.Sender.Code/100 > 3 {
+		return &rc.Sender
+	}
+	for i := range rc.Recipients {
+		if rc.Recipients[i].Code/100 == 2 {
+			return nil
+		}
+	}
+	if n := len(rc.Recipients); n > 0 {
+		return &rc.Recipients[n-1]
+	}
+	return nil
+}
+
+// transfer is one message on its way.
+type transfer struct {
+	c    *Client
+	ctx  context.Context // of one call of Send
+	e    *Envelope
+	body io.Reader
+	size int64 // -1: not known
+	rc   Receipt
 }
 
 // Send sends one message. Commands are pipelined where that is offered; with
 // Chunking a small message goes out whole, in one write. The body's lines end
-// in CRLF; a last line that does not is completed.
+// in CRLF; a last line that does not is completed by DATA.
 //
 // The error is a *Reply if the sender, every recipient or the message was
-// refused; then the connection can be used for the next message. If some
-// recipients were accepted and the message too, it is nil, and Receipt says
-// which.
+// refused. If some recipients were accepted and the message for one of them
+// too, it is nil, and Receipt says which. Any other error is a lost
+// connection, or a body that cannot be had or sent; the Receipt has what was
+// said until then.
 func (c *Client) Send(ctx context.Context, e *Envelope, body io.Reader) (Receipt, error) {
-	defer c.watch(ctx)()
 	if len(e.Recipients) == 0 {
 		return Receipt{}, errors.New("send: no recipients")
 	}
-	if size := sizeOf(body); c.o.Chunking && c.x.Chunking && size >= 0 {
-		return c.sendChunk(ctx, e, body, size)
+	if c.dead {
+		return Receipt{}, ErrClientUsed
 	}
-	rc, refused, err := c.envelope(ctx, e, "DATA\r\n")
-	if err != nil {
-		return rc, err
-	}
-	if refused != nil && !c.x.Pipelining {
-		return rc, c.refusal(ctx, refused) // DATA was not sent
-	}
-	r, err := c.reply(ctx, c.o.Times.Data)
-	if err != nil {
-		return rc, err
-	}
-	if r.Code != 354 {
-		return rc, c.refusal(ctx, first(refused, &r))
-	}
-	if refused != nil { // RFC 2920 §3.1: it wants a body all the same
-		body = bytes.NewReader(nil)
-	}
-	if err := c.dotted(ctx, body); err != nil {
-		return rc, err
-	}
-	if rc.Final, err = c.reply(ctx, c.o.Times.Final); err != nil {
-		return rc, err
-	}
-	if refused != nil {
-		return rc, c.refusal(ctx, refused)
-	}
-	return rc, expect(&rc.Final, 250)
+	defer c.watch(ctx)()
+	t := &transfer{c: c, ctx: ctx, e: e, body: body, size: sizeOf(body)}
+	c.bound(c.o.Times.Message + time.Duration(max(t.size, e.Size, 0)/clientRateMin)*time.Second)
+	defer func() { c.until = time.Time{} }()
+	err := t.run()
+	return t.rc, err
 }
 
-func first(a, b *Reply) *Reply {
-	if a != nil {
-		return a
+func (t *transfer) run() error {
+	c := t.c
+	chunks := c.o.Chunking && c.x.Chunking && t.size >= 0
+	if chunks && c.x.Pipelining && t.size <= clientBlock && len(t.e.Recipients) <= atOnceRecipients && !c.calm() {
+		return t.atOnce()
 	}
-	return b
-}
-
-// refusal clears up behind a transaction that did not come about.
-func (c *Client) refusal(ctx context.Context, r *Reply) error {
-	if r.Code == 421 {
-		return r
+	last := ""
+	if !chunks {
+		last = "DATA\r\n"
 	}
-	if _, err := c.command(ctx, "RSET"); err != nil {
+	if err := t.commands(last); err != nil {
 		return err
 	}
-	return r
-}
-
-// envelope sends MAIL, RCPT and last, all together if the server takes
-// pipelined commands, and reads the replies to all but last. refused is set if
-// the transaction cannot go on; then last was sent only if it was pipelined.
-func (c *Client) envelope(ctx context.Context, e *Envelope, last string) (rc Receipt, refused *Reply, err error) {
-	rc.Recipients = make([]Reply, 0, len(e.Recipients))
-	c.out = append(AppendMail(c.out[:0], e, c.x), '\r', '\n')
-	pending := 1
-	sawMail := false
-	drain := func() error {
-		if err := c.send(ctx, c.o.Times.Command); err != nil {
+	if chunks || !c.x.Pipelining {
+		if refused := t.rc.refused(); refused != nil {
+			return c.refusal(t.ctx, refused)
+		}
+	}
+	if chunks {
+		return t.chunks()
+	}
+	if !c.x.Pipelining {
+		c.out = append(c.out[:0], last...)
+		if err := c.send(t.ctx, c.o.Times.Data); err != nil {
 			return err
 		}
-		for ; pending > 0; pending-- {
-			r, err := c.reply(ctx, c.o.Times.Command)
-			switch {
-			case err != nil:
-				return err
-			case sawMail:
-				rc.Recipients = append(rc.Recipients, r)
-			case r.Code != 250:
-				refused = &r
-			}
-			sawMail = true
-		}
-		return nil
 	}
-	for i := range e.Recipients {
-		if !c.x.Pipelining || len(c.out) > pipelineMax {
-			if err := drain(); err != nil || refused != nil && !c.x.Pipelining {
-				return rc, refused, err
-			}
-		}
-		c.out = append(AppendRcpt(c.out, &e.Recipients[i], c.x), '\r', '\n')
-		pending++
-	}
-	if c.x.Pipelining {
-		c.out = append(c.out, last...)
-	}
-	if err := drain(); err != nil {
-		return rc, refused, err
-	}
-	if refused == nil {
-		refused = rc.none()
-	}
-	if !c.x.Pipelining && refused == nil && last != "" {
-		c.out = append(c.out, last...)
-		err = c.send(ctx, c.o.Times.Data)
-	}
-	return rc, refused, err
-}
-
-// none returns the last refusal if no recipient was accepted.
-func (rc *Receipt) none() *Reply {
-	for i := range rc.Recipients {
-		if rc.Recipients[i].Positive() {
-			return nil
-		}
-	}
-	return &rc.Recipients[len(rc.Recipients)-1]
+	return t.data()
 }
 
 // sizeOf is how many octets a body has, -1 if that is not known.
@@ -147,169 +131,269 @@ func sizeOf(body io.Reader) int64 {
 	return -1
 }
 
-// sendChunk sends the message by one BDAT, RFC 3030 §4.2.
-func (c *Client) sendChunk(ctx context.Context, e *Envelope, body io.Reader, size int64) (Receipt, error) {
-	if !c.x.Pipelining || size > clientBlock || len(e.Recipients) > 20 {
-		// The answers first: the octets might be sent in vain, and both sides
-		// might wait for the other to read.
-		return c.sendChunkAfter(ctx, e, body, size)
-	}
-	c.out = append(AppendMail(c.out[:0], e, c.x), '\r', '\n')
-	for i := range e.Recipients {
-		c.out = append(AppendRcpt(c.out, &e.Recipients[i], c.x), '\r', '\n')
-	}
-	c.appendBdat(size)
-	at := len(c.out)
-	c.out = append(c.out, make([]byte, size)...)
-	if _, err := io.ReadFull(body, c.out[at:]); err != nil {
-		c.out = c.out[:0]
-		return Receipt{}, fmt.Errorf("read body: %w", err)
-	}
-	if err := c.send(ctx, c.o.Times.Block); err != nil {
-		return Receipt{}, err
-	}
-	return c.chunkReplies(ctx, len(e.Recipients))
-}
-
-func (c *Client) chunkReplies(ctx context.Context, recipients int) (Receipt, error) {
-	rc := Receipt{Recipients: make([]Reply, 0, recipients)}
-	sender, err := c.reply(ctx, c.o.Times.Command)
-	if err != nil {
-		return rc, err
-	}
-	for range recipients {
-		r, err := c.reply(ctx, c.o.Times.Command)
-		if err != nil {
-			return rc, err
-		}
-		rc.Recipients = append(rc.Recipients, r)
-	}
-	if rc.Final, err = c.reply(ctx, c.o.Times.Final); err != nil {
-		return rc, err
-	}
-	switch refused := rc.none(); {
-	case sender.Code != 250:
-		return rc, c.refusal(ctx, &sender)
-	case refused != nil:
-		return rc, c.refusal(ctx, refused)
-	case rc.Final.Code != 250:
-		return rc, c.refusal(ctx, &rc.Final)
-	}
-	return rc, nil
-}
-
-func (c *Client) sendChunkAfter(ctx context.Context, e *Envelope, body io.Reader, size int64) (Receipt, error) {
-	rc, refused, err := c.envelope(ctx, e, "")
-	switch {
-	case err != nil:
-		return rc, err
-	case refused != nil:
-		return rc, c.refusal(ctx, refused)
-	}
-	c.out = c.out[:0]
-	c.appendBdat(size)
-	left := size
-	for first := true; first || left > 0; first = false {
-		at := len(c.out)
-		n := min(left, clientBlock)
-		c.out = append(c.out, make([]byte, n)...)
-		if _, err := io.ReadFull(body, c.out[at:]); err != nil {
-			return rc, fmt.Errorf("read body: %w", err)
-		}
-		left -= n
-		if err := c.send(ctx, c.o.Times.Block); err != nil {
-			return rc, c.lastWord(ctx, err)
-		}
-	}
-	if rc.Final, err = c.reply(ctx, c.o.Times.Final); err != nil {
-		return rc, err
-	}
-	if rc.Final.Code != 250 {
-		return rc, c.refusal(ctx, &rc.Final)
-	}
-	return rc, nil
-}
-
-func (c *Client) appendBdat(size int64) {
-	c.out = append(strconv.AppendInt(append(c.out, "BDAT "...), size, 10), " LAST\r\n"...)
-}
-
-// ErrBody says that a body has a CR or LF that is not part of a CRLF. It is
-// never sent by DATA: a lax server could take what follows for commands.
-var ErrBody = errors.New("body has a bare CR or LF")
-
-// dotted sends a body as DATA wants it, RFC 5321 §4.5.2, and its end.
-func (c *Client) dotted(ctx context.Context, body io.Reader) error {
-	c.out = c.out[:0]
-	if c.block == nil {
-		c.block = make([]byte, clientBlock)
-	}
-	buf := c.block
-	last := byte('\n') // what was sent last; LF only after CR
-	for {
-		n, err := body.Read(buf)
-		ok := true
-		if last, ok = c.appendDotted(buf[:n], last); !ok {
-			return ErrBody
-		}
-		if len(c.out) >= clientBlock {
-			if err := c.send(ctx, c.o.Times.Block); err != nil {
-				return c.lastWord(ctx, err)
+// commands sends MAIL, RCPT and last, all together if the server takes
+// pipelined commands (RFC 2920 §3.1), else without last. It reads the replies
+// to all but last.
+func (t *transfer) commands(last string) error {
+	c := t.c
+	c.out = append(AppendMail(c.out[:0], t.e, c.x), '\r', '\n')
+	pending := 1
+	for i := range t.e.Recipients {
+		if !c.x.Pipelining || len(c.out) > pipelineMax {
+			if err := t.drain(pending); err != nil {
+				return err
+			}
+			if pending = 0; !c.x.Pipelining && t.rc.Sender.Code/100 != 2 {
+				return nil
 			}
 		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("read body: %w", err)
-		}
+		c.out = append(AppendRcpt(c.out, &t.e.Recipients[i], c.x), '\r', '\n')
+		pending++
 	}
-	switch last {
-	case '\r':
-		return ErrBody
-	case '\n':
-	default:
-		c.out = append(c.out, '\r', '\n')
+	if c.x.Pipelining {
+		c.out = append(c.out, last...)
 	}
-	c.out = append(c.out, ".\r\n"...)
-	if err := c.send(ctx, c.o.Times.Block); err != nil {
-		return c.lastWord(ctx, err)
+	return t.drain(pending)
+}
+
+// drain sends what is in out and reads so many replies to MAIL and RCPT.
+func (t *transfer) drain(pending int) error {
+	if err := t.c.send(t.ctx, t.c.o.Times.Command); err != nil {
+		return t.c.lastWord(t.ctx, err)
+	}
+	for range pending {
+		if err := t.next(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// appendDotted appends octets of a body, with a dot more where a line begins
-// with one. It returns the last octet, and false for a bare CR or LF.
-func (c *Client) appendDotted(b []byte, last byte) (byte, bool) {
-	for len(b) > 0 {
-		if last == '\r' && b[0] != '\n' {
-			return last, false
-		}
-		if last == '\n' && b[0] == '.' {
-			c.out = append(c.out, '.')
-		}
-		line := b
-		if i := bytes.IndexByte(b, '\n'); i >= 0 {
-			line = b[:i+1]
-			if i > 0 && b[i-1] != '\r' || i == 0 && last != '\r' {
-				return last, false
-			}
-		}
-		if cr := bytes.IndexByte(line, '\r'); cr >= 0 && cr < len(line)-1 && line[cr+1] != '\n' {
-			return last, false
-		}
-		c.out = append(c.out, line...)
-		last = line[len(line)-1]
-		b = b[len(line):]
+// next reads the reply to MAIL, or to the next RCPT.
+func (t *transfer) next() error {
+	r, err := t.c.reply(t.ctx, t.c.o.Times.Command)
+	switch {
+	case err != nil:
+		return err
+	case r.Code == 421: // it speaks of the connection, and nothing comes after it
+		return &r
+	case r.Code/100 == 3:
+		return t.c.outOfPlace(&r)
+	case t.rc.Sender.Code == 0:
+		t.rc.Sender = r
+	default:
+		t.rc.Recipients = append(t.rc.Recipients, r)
 	}
-	return last, true
+	return nil
 }
 
-// lastWord looks for a reply that a server sent before it closed the
-// connection on us.
-func (c *Client) lastWord(ctx context.Context, err error) error {
-	if r, rerr := c.reply(ctx, c.o.Times.Command); rerr == nil && !r.Positive() {
-		return &r
+// data reads the answer to DATA and sends the body.
+func (t *transfer) data() error {
+	c := t.c
+	r, err := c.reply(t.ctx, c.o.Times.Data)
+	if err != nil {
+		return err
+	}
+	refused := t.rc.refused()
+	switch {
+	case r.Code/100 == 2:
+		return c.outOfPlace(&r)
+	case r.Code/100 != 3:
+		if refused == nil {
+			refused, t.rc.Final = &r, r
+		}
+		return c.refusal(t.ctx, refused)
+	case refused != nil:
+		return t.inVain(refused)
+	}
+	if err := t.dotted(); err != nil {
+		return err
+	}
+	return t.verdicts()
+}
+
+// inVain ends a DATA that was pipelined and accepted although there is nobody
+// to send to: RFC 2920 §3.1 has an empty body then. Where the server may think
+// that there is somebody, the connection is closed instead.
+func (t *transfer) inVain(refused *Reply) error {
+	c := t.c
+	for i := range t.rc.Recipients {
+		if t.rc.Recipients[i].Code/100 == 2 {
+			c.dead = true
+		}
+	}
+	if c.o.LMTP || c.dead {
+		c.dead = true
+		return refused
+	}
+	c.out = append(c.out[:0], ".\r\n"...)
+	if err := c.send(t.ctx, c.o.Times.Block); err != nil {
+		return refused
+	}
+	if r, err := c.reply(t.ctx, c.o.Times.Command); err == nil && r.Code/100 == 3 {
+		c.dead = true
+	}
+	return c.refusal(t.ctx, refused)
+}
+
+// refusal clears up behind a transaction that did not come about. The
+// refusal stands, whatever becomes of the connection.
+func (c *Client) refusal(ctx context.Context, r *Reply) error {
+	if c.dead {
+		return r
+	}
+	if reset, err := c.command(ctx, "RSET"); err != nil || reset.Code/100 != 2 {
+		c.dead = true
+	}
+	return r
+}
+
+// verdicts reads what is said to the end of the message.
+func (t *transfer) verdicts() error {
+	c := t.c
+	c.bound(c.o.Times.Final) // whatever time it took: a reply that is not waited for is a message twice
+	if !c.o.LMTP {
+		r, err := c.reply(t.ctx, c.o.Times.Final)
+		switch {
+		case err != nil:
+			return err
+		case r.Code/100 == 3:
+			return c.outOfPlace(&r)
+		}
+		t.rc.Final = r
+		if r.Code/100 != 2 {
+			return &t.rc.Final
+		}
+		return nil
+	}
+	return t.each()
+}
+
+// each reads LMTP's replies, one for each recipient that was accepted.
+func (t *transfer) each() error {
+	c := t.c
+	t.rc.Each = make([]Reply, len(t.rc.Recipients))
+	var last *Reply
+	taken := false
+	for i := range t.rc.Recipients {
+		if t.rc.Recipients[i].Code/100 != 2 {
+			continue
+		}
+		r, err := c.reply(t.ctx, c.o.Times.Final)
+		switch {
+		case err != nil:
+			return err
+		case r.Code/100 == 3:
+			return c.outOfPlace(&r)
+		case r.Code == 421:
+			return &r
+		}
+		t.rc.Each[i] = r
+		taken = taken || r.Code/100 == 2
+		last = &t.rc.Each[i]
+	}
+	if taken {
+		return nil
+	}
+	return last
+}
+
+// atOnce sends commands and body in one write, by one BDAT (RFC 3030 §4.2).
+func (t *transfer) atOnce() error {
+	c := t.c
+	c.out = append(AppendMail(c.out[:0], t.e, c.x), '\r', '\n')
+	for i := range t.e.Recipients {
+		c.out = append(AppendRcpt(c.out, &t.e.Recipients[i], c.x), '\r', '\n')
+	}
+	c.appendBdat(t.size, true)
+	at := len(c.out)
+	c.out = append(c.out, make([]byte, t.size)...)
+	if _, err := io.ReadFull(t.body, c.out[at:]); err != nil {
+		c.out = c.out[:0]
+		return fmt.Errorf("read body: %w", err) // nothing was sent
+	}
+	t.rc.Ended = true
+	if err := c.send(t.ctx, c.o.Times.Block); err != nil {
+		return c.lastWord(t.ctx, err)
+	}
+	for range 1 + len(t.e.Recipients) {
+		if err := t.next(); err != nil {
+			return err
+		}
+	}
+	refused := t.rc.refused()
+	if refused == nil || !c.o.LMTP {
+		if err := t.verdicts(); refused == nil {
+			return t.chunkRefusal(err)
+		}
+	} else if _, err := c.reply(t.ctx, c.o.Times.Final); err != nil { // RFC 2033 §4.2: one 503 for nobody
+		return refused
+	}
+	t.rc.Final, t.rc.Ended = Reply{}, false
+	return c.refusal(t.ctx, refused)
+}
+
+// chunkRefusal clears up where a chunk was refused (RFC 3030 §2: only RSET
+// ends the transaction then).
+func (t *transfer) chunkRefusal(err error) error {
+	var r *Reply
+	if errors.As(err, &r) {
+		return t.c.refusal(t.ctx, r)
 	}
 	return err
+}
+
+// chunks sends the body by BDAT, RFC 3030 §2.
+func (t *transfer) chunks() error {
+	c := t.c
+	for left := t.size; ; {
+		n := min(left, clientChunk)
+		last := n == left
+		c.out = c.out[:0]
+		c.appendBdat(n, last)
+		if err := t.chunk(n, last); err != nil {
+			return err
+		}
+		if left -= n; last {
+			return t.chunkRefusal(t.verdicts())
+		}
+		r, err := c.reply(t.ctx, c.o.Times.Final)
+		switch {
+		case err != nil:
+			return err
+		case r.Code/100 == 3:
+			return c.outOfPlace(&r)
+		case r.Code/100 != 2:
+			t.rc.Final = r
+			return c.refusal(t.ctx, &t.rc.Final)
+		}
+	}
+}
+
+// chunk sends the octets of one chunk, after what is in out.
+func (t *transfer) chunk(size int64, last bool) error {
+	c := t.c
+	for left, begun := size, false; !begun || left > 0; begun = true {
+		at := len(c.out)
+		n := min(left, clientBlock)
+		c.out = append(c.out, make([]byte, n)...)
+		if _, err := io.ReadFull(t.body, c.out[at:]); err != nil {
+			c.dead = true // it waits for octets that it cannot be given
+			return fmt.Errorf("read body: %w", err)
+		}
+		left -= n
+		t.rc.Ended = last && left == 0
+		if err := c.send(t.ctx, c.o.Times.Block); err != nil {
+			return c.lastWord(t.ctx, err)
+		}
+	}
+	return nil
+}
+
+func (c *Client) appendBdat(size int64, last bool) {
+	c.out = strconv.AppendInt(append(c.out, "BDAT "...), size, 10)
+	if last {
+		c.out = append(c.out, " LAST"...)
+	}
+	c.out = append(c.out, '\r', '\n')
 }

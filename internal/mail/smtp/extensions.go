@@ -15,9 +15,11 @@ type Extensions struct {
 	Chunking     bool
 	DSN          bool
 	StartTLS     bool
+	RequireTLS   bool     // RFC 8689
 	Auth         []string // mechanisms, nil without AUTH
 	XCLIENT      []string // attributes, in capitals; nil without XCLIENT
-	RecipientMax int      // LIMITS RCPTMAX, 0 is unstated
+	RecipientMax int      // LIMITS RCPTMAX (RFC 9422), 0 is unstated
+	MessageMax   int      // LIMITS MAILMAX: of a session, 0 is unstated
 }
 
 // Extensions reads the answer to EHLO; its first line is a greeting.
@@ -44,6 +46,8 @@ func (r *Reply) Extensions() Extensions {
 			x.DSN = true
 		case equalFold(word, "STARTTLS"):
 			x.StartTLS = true
+		case equalFold(word, "REQUIRETLS"):
+			x.RequireTLS = true
 		case equalFold(word, "AUTH"):
 			for mech := range bytes.FieldsSeq(arg) {
 				x.Auth = append(x.Auth, string(mech))
@@ -56,6 +60,9 @@ func (r *Reply) Extensions() Extensions {
 			for limit := range bytes.FieldsSeq(arg) {
 				if n, ok := bytes.CutPrefix(limit, []byte("RCPTMAX=")); ok {
 					x.RecipientMax, _ = strconv.Atoi(string(n)) // likewise
+				}
+				if n, ok := bytes.CutPrefix(limit, []byte("MAILMAX=")); ok {
+					x.MessageMax, _ = strconv.Atoi(string(n))
 				}
 			}
 		}

@@ -297,6 +297,9 @@ func AppendMail(dst []byte, e *Envelope, x Extensions) []byte {
 	if e.UTF8 && x.SMTPUTF8 {
 		dst = append(dst, " SMTPUTF8"...)
 	}
+	if e.RequireTLS && x.RequireTLS {
+		dst = append(dst, " REQUIRETLS"...)
+	}
 	if e.Auth != "" && x.Auth != nil {
 		dst = append(append(dst, " AUTH="...), e.Auth...)
 	}
