@@ -12,6 +12,7 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/ops/admin"
 	"github.com/breakwater-mail/breakwater/internal/store/account"
+	"github.com/breakwater-mail/breakwater/internal/store/fate"
 	"github.com/breakwater-mail/breakwater/internal/store/fulltext"
 	"github.com/breakwater-mail/breakwater/internal/store/index"
 	"github.com/breakwater-mail/breakwater/internal/store/journal"
@@ -35,6 +36,7 @@ type Store struct {
 	Index     *index.Index
 	Accounts  *account.Store
 	Mailboxes *mailbox.Store
+	Fates     *fate.Store
 
 	text    *fulltext.Index // nil unless this is served from, or if it cannot be opened
 	quota   int64
@@ -74,13 +76,17 @@ func OpenStore(ctx context.Context, c Config, o StoreOptions) (*Store, error) {
 		Accounts: account.New(account.Options{
 			Clock: o.Clock, Log: o.Log,
 		}),
+		Fates: fate.New(fate.Options{
+			Clock: o.Clock, Log: o.Log,
+			Metrics: fate.NewMetrics(o.Metrics),
+		}),
 	}
 	s.Mailboxes = mailbox.New(mailbox.Options{
 		Clock: o.Clock, Log: o.Log,
 		Metrics:   mailbox.NewMetrics(o.Metrics),
 		Retention: c.Mailbox.Retention.Std(),
 		Owner:     s.ownerName,
-		Others:    []mailbox.Stateful{s.Accounts},
+		Others:    []mailbox.Other{s.Accounts, s.Fates},
 	}, j)
 	if err := s.openIndex(ctx, c, o); err != nil {
 		return nil, errors.Join(err, j.Close())
@@ -97,7 +103,7 @@ func (s *Store) openIndex(ctx context.Context, c Config, o StoreOptions) (err er
 		Path: path, Clock: o.Clock,
 		Log:     o.Log,
 		Metrics: index.NewMetrics(o.Metrics),
-	}, s.Journal, s.Accounts, s.Mailboxes)
+	}, s.Journal, s.Accounts, s.Mailboxes, s.Fates)
 	if err != nil {
 		return fmt.Errorf("open index: %w", err)
 	}
@@ -106,6 +112,9 @@ func (s *Store) openIndex(ctx context.Context, c Config, o StoreOptions) (err er
 	}
 	if err := s.Mailboxes.Attach(s.Index); err != nil {
 		return errors.Join(fmt.Errorf("read mailboxes: %w", err), s.Index.Close())
+	}
+	if err := s.Fates.Attach(s.Index); err != nil {
+		return errors.Join(fmt.Errorf("read fates: %w", err), s.Index.Close())
 	}
 	return nil
 }

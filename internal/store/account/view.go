@@ -1,7 +1,6 @@
 package account
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -25,9 +24,13 @@ CREATE TABLE account (
 	admin INTEGER NOT NULL,
 	disabled INTEGER NOT NULL,
 	quota INTEGER NOT NULL,
+	send_hour INTEGER NOT NULL,
+	send_day INTEGER NOT NULL,
+	contact TEXT NOT NULL,
 	hash TEXT NOT NULL,
 	salt BLOB, iterations INTEGER NOT NULL, stored BLOB, server BLOB
 );
+CREATE TABLE account_extra (id INTEGER NOT NULL, key TEXT NOT NULL, operation BLOB NOT NULL, PRIMARY KEY (id, key)) WITHOUT ROWID;
 CREATE TABLE account_alias (key TEXT PRIMARY KEY, operation BLOB NOT NULL) WITHOUT ROWID;
 `
 }
@@ -78,25 +81,13 @@ func isStale(conn *sqlite.Conn, r journal.Record) (stale bool, err error) {
 	return stale, err
 }
 
-// Concerns tells whether a Batch or State envelope has operations of this
-// package, so that whoever compacts knows what must be kept or summed up by a
-// State record.
-func Concerns(envelope []byte) bool {
-	for tag := range journal.Fields(envelope) {
-		if tag >= opFirst && tag <= opLast {
-			return true
-		}
-	}
-	return false
-}
-
 // applyChange brings one change into the tables. Records state facts, so
 // nothing can clash here unless a damaged record is missing; then the later
 // fact holds.
 func applyChange(conn *sqlite.Conn, c change) error {
 	switch c.op {
 	case opReset:
-		for _, table := range []string{"account_fact", "account_domain", "account", "account_alias"} {
+		for _, table := range []string{"account_fact", "account_domain", "account", "account_extra", "account_alias"} {
 			if err := exec(conn, "DELETE FROM "+table); err != nil {
 				return err
 			}
@@ -113,21 +104,25 @@ func applyChange(conn *sqlite.Conn, c change) error {
 	case opAccount:
 		return putAccount(conn, c)
 	case opAccountRemoved:
+		if err := exec(conn, "DELETE FROM account_extra WHERE id = ?", int64(c.id)); err != nil {
+			return err
+		}
 		return exec(conn, "DELETE FROM account WHERE id = ?", int64(c.id))
 	case opCredentials:
 		k := c.creds.scram
 		return exec(conn, "UPDATE account SET hash = ?, salt = ?, iterations = ?, stored = ?, server = ? WHERE id = ?",
 			c.creds.hash, k.salt, k.iterations, k.stored, k.server, int64(c.id))
 	case opSettings:
-		return exec(conn, "UPDATE account SET admin = ?, disabled = ?, quota = ? WHERE id = ?",
-			c.settings.Admin, c.settings.Disabled, c.settings.QuotaBytes, int64(c.id))
+		o := c.settings
+		return exec(conn, "UPDATE account SET admin = ?, disabled = ?, quota = ?, send_hour = ?, send_day = ?, contact = ? WHERE id = ?",
+			o.Admin, o.Disabled, o.QuotaBytes, o.SendHour, o.SendDay, contactText(o), int64(c.id))
 	case opAlias:
 		return exec(conn, "INSERT OR REPLACE INTO account_alias (key, operation) VALUES (?, ?)",
 			keyOf(c.name()), appendChange(nil, c))
 	case opAliasRemoved:
 		return exec(conn, "DELETE FROM account_alias WHERE key = ?", keyOf(c.name()))
 	}
-	return errors.New("unknown operation")
+	return applyExtra(conn, c)
 }
 
 // putAccount replaces whatever has the ID or the address.
@@ -136,12 +131,17 @@ func putAccount(conn *sqlite.Conn, c change) error {
 	if err != nil {
 		return err
 	}
-	k := c.creds.scram
+	err = exec(conn, "DELETE FROM account_extra WHERE id = ?1 OR id IN (SELECT id FROM account WHERE key = ?2)",
+		int64(c.id), keyOf(c.address))
+	if err != nil {
+		return err
+	}
+	k, o := c.creds.scram, c.settings
 	err = exec(conn, `INSERT OR REPLACE INTO account
-		(id, key, address, created, admin, disabled, quota, hash, salt, iterations, stored, server)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		(id, key, address, created, admin, disabled, quota, send_hour, send_day, contact, hash, salt, iterations, stored, server)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		int64(c.id), keyOf(c.address), c.address.String(), c.created,
-		c.settings.Admin, c.settings.Disabled, c.settings.QuotaBytes,
+		o.Admin, o.Disabled, o.QuotaBytes, o.SendHour, o.SendDay, contactText(o),
 		c.creds.hash, k.salt, k.iterations, k.stored, k.server)
 	if err != nil {
 		return err
@@ -174,6 +174,41 @@ func (s *Store) State(conn *sqlite.Conn) ([]byte, error) {
 	return out, nil
 }
 
+// Owns implements mailbox.Other: it tells which facts in the journal's records
+// are of accounts.
+func (s *Store) Owns(tag uint64) bool { return tag >= opFirst && tag <= opLast }
+
+// Holds implements mailbox.Other: accounts need no bodies.
+func (s *Store) Holds(*sqlite.Conn, journal.LSN) (bool, error) { return false, nil }
+
+// Notes implements mailbox.Other.
+func (s *Store) Notes(conn *sqlite.Conn) (interface {
+	Drop(journal.Record) error
+	States(*sqlite.Conn, func(envelope []byte) error) error
+}, error) {
+	_, err := s.State(conn)
+	return notes{s, err}, nil
+}
+
+// notes is this view's part in a compaction: whichever of its records go, the
+// whole state is said. large is why it cannot be.
+type notes struct {
+	s     *Store
+	large error
+}
+
+// Drop implements mailbox.Notes.
+func (n notes) Drop(journal.Record) error { return n.large }
+
+// States implements mailbox.Notes.
+func (n notes) States(conn *sqlite.Conn, write func([]byte) error) error {
+	b, err := n.s.State(conn)
+	if err != nil {
+		return err
+	}
+	return write(b)
+}
+
 // loadDirectory fills d from the tables.
 func loadDirectory(conn *sqlite.Conn, d *directory) error {
 	return eachChange(conn, d.apply)
@@ -204,7 +239,8 @@ func eachChange(conn *sqlite.Conn, fn func(change)) error {
 	if err != nil {
 		return err
 	}
-	err = query(`SELECT hash, salt, iterations, stored, server, id, address, created, admin, disabled, quota
+	err = query(`SELECT hash, salt, iterations, stored, server, id, address, created, admin, disabled, quota,
+			send_hour, send_day, contact
 		FROM account ORDER BY id`, func(st *sqlite.Stmt) error {
 		c, err := accountRow(st)
 		if err == nil {
@@ -215,13 +251,17 @@ func eachChange(conn *sqlite.Conn, fn func(change)) error {
 	if err != nil {
 		return err
 	}
-	return query("SELECT operation FROM account_alias ORDER BY key", func(st *sqlite.Stmt) error {
+	operation := func(st *sqlite.Stmt) error {
 		changes, err := decodeChanges(columnBytes(st, 0))
 		for _, c := range changes {
 			fn(c)
 		}
 		return err
-	})
+	}
+	if err := query("SELECT operation FROM account_extra ORDER BY id, key", operation); err != nil {
+		return err
+	}
+	return query("SELECT operation FROM account_alias ORDER BY key", operation)
 }
 
 // accountRow makes an opAccount of a row of eachChange's query.
@@ -230,10 +270,18 @@ func accountRow(st *sqlite.Stmt) (change, error) {
 	if err != nil {
 		return change{}, fmt.Errorf("read address of account %d: %w", st.ColumnInt64(5), err)
 	}
+	o := Settings{
+		Admin: st.ColumnBool(8), Disabled: st.ColumnBool(9), QuotaBytes: st.ColumnInt64(10),
+		SendHour: st.ColumnInt64(11), SendDay: st.ColumnInt64(12),
+	}
+	if contact := st.ColumnText(13); contact != "" {
+		if o.Contact, err = message.ParseAddress(contact); err != nil {
+			return change{}, fmt.Errorf("read contact of account %d: %w", st.ColumnInt64(5), err)
+		}
+	}
 	return change{
 		op: opAccount, id: ID(st.ColumnInt64(5)), address: address, created: st.ColumnInt64(7),
-		settings: Settings{Admin: st.ColumnBool(8), Disabled: st.ColumnBool(9), QuotaBytes: st.ColumnInt64(10)},
-		creds:    credentialsRow(st),
+		settings: o, creds: credentialsRow(st),
 	}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"zombiezen.com/go/sqlite"
 
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
@@ -33,6 +34,28 @@ type Store struct {
 
 // Metrics are the store's counters.
 type Metrics struct{}
+
+// NewMetrics makes the metrics and registers them with reg, unless that is nil.
+func NewMetrics(reg prometheus.Registerer) *Metrics { return &Metrics{} }
+
+// Owns implements mailbox.Other.
+func (s *Store) Owns(tag uint64) bool { return tag >= 0x300 && tag <= 0x3ff }
+
+// Holds implements mailbox.Other.
+func (s *Store) Holds(*sqlite.Conn, journal.LSN) (bool, error) { return false, nil }
+
+// Notes implements mailbox.Other.
+func (s *Store) Notes(*sqlite.Conn) (interface {
+	Drop(journal.Record) error
+	States(*sqlite.Conn, func(envelope []byte) error) error
+}, error) {
+	return notes{}, nil
+}
+
+type notes struct{}
+
+func (notes) Drop(journal.Record) error                     { return errSoon }
+func (notes) States(*sqlite.Conn, func([]byte) error) error { return nil }
 
 // New makes a Store.
 func New(o Options) *Store {

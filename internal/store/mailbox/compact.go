@@ -190,15 +190,15 @@ func (s *Store) hasSegment(id journal.SegmentID) bool {
 
 // compaction is one Merge of the journal and what goes with it.
 type compaction struct {
-	s          *Store
-	ctx        context.Context
-	ids        []journal.SegmentID
-	keepOthers bool                     // other views do not answer for their facts
-	expired    map[journal.LSN]struct{} // messages that may go
-	gone       []journal.LSN            // messages that go
-	said       *superseded
-	live       map[journal.SegmentID]int64 // of the new segments, so far
-	stated     bool
+	s       *Store
+	ctx     context.Context
+	ids     []journal.SegmentID
+	expired map[journal.LSN]struct{} // messages that may go
+	gone    []journal.LSN            // messages that go
+	said    *superseded
+	others  *others
+	live    map[journal.SegmentID]int64 // of the new segments, so far
+	stated  bool
 }
 
 // compactGroup rewrites some segments: live messages are copied, everything
@@ -208,9 +208,10 @@ func (s *Store) compactGroup(ctx context.Context, ids []journal.SegmentID) error
 	defer s.house.Unlock()
 	c := &compaction{s: s, ctx: ctx, said: newSuperseded(), live: make(map[journal.SegmentID]int64),
 		expired: make(map[journal.LSN]struct{})}
-	err := s.x.Read(ctx, func(conn *sqlite.Conn) error {
-		_, err := s.othersState(conn)
-		c.keepOthers = err != nil
+	err := s.x.Read(ctx, func(conn *sqlite.Conn) (err error) {
+		if c.others, err = newOthers(s.o.Others, conn); err != nil {
+			return err
+		}
 		return eachRow(conn, "SELECT lsn FROM refs WHERE expired = 1", func(st *sqlite.Stmt) {
 			c.expired[journal.LSN(st.ColumnInt64(0))] = struct{}{}
 		})
@@ -225,22 +226,6 @@ func (s *Store) compactGroup(ctx context.Context, ids []journal.SegmentID) error
 	return s.forgetSegments(ctx)
 }
 
-// othersState asks the other views for their state.
-func (s *Store) othersState(conn *sqlite.Conn) ([][]byte, error) {
-	if len(s.o.Others) == 0 {
-		return nil, errNothing
-	}
-	var all [][]byte
-	for _, v := range s.o.Others {
-		b, err := v.State(conn)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, b)
-	}
-	return all, nil
-}
-
 // keep tells the journal what to copy.
 func (c *compaction) keep(r journal.Record) bool {
 	switch r.Type {
@@ -248,13 +233,13 @@ func (c *compaction) keep(r journal.Record) bool {
 		if _, dead := c.expired[r.LSN]; !dead {
 			return true
 		}
-		if c.said.dropMessage(r) != nil {
+		if !c.others.drop(r) || c.said.dropMessage(r) != nil {
 			return true
 		}
 		c.gone = append(c.gone, r.LSN)
 		return false
 	case journal.TypeBatch, journal.TypeState:
-		return !c.said.drop(r, c.keepOthers)
+		return !c.others.drop(r) || !c.said.drop(r)
 	}
 	return true
 }
@@ -279,33 +264,27 @@ func (c *compaction) moved(ms []journal.Moved) error {
 
 // state appends the State records, as of one snapshot that has all that is
 // being dropped.
-func (c *compaction) state() ([]journal.Record, error) {
-	var envelopes [][]byte
-	var asOf journal.LSN
-	err := c.s.x.Read(c.ctx, func(conn *sqlite.Conn) (err error) {
-		if asOf, err = index.AppliedIn(conn); err != nil {
-			return err
-		}
-		if envelopes, err = c.said.states(conn, c.s.o.Clock.Now().Unix()); err != nil || !c.said.others {
-			return err
-		}
-		others, err := c.s.othersState(conn)
-		envelopes = append(envelopes, others...)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	var recs []journal.Record
-	for _, b := range envelopes {
-		r, err := c.s.x.Accept(c.ctx, &journal.Entry{Type: journal.TypeState, AsOf: asOf, Envelope: b})
+func (c *compaction) state() (recs []journal.Record, err error) {
+	err = c.s.x.Read(c.ctx, func(conn *sqlite.Conn) error {
+		asOf, err := index.AppliedIn(conn)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		recs = append(recs, r)
-		c.s.o.Metrics.states.Add(float64(r.Pos.Length))
-	}
-	return recs, nil
+		write := func(envelope []byte) error {
+			r, err := c.s.x.Accept(c.ctx, &journal.Entry{Type: journal.TypeState, AsOf: asOf, Envelope: envelope})
+			if err != nil {
+				return err
+			}
+			recs = append(recs, r)
+			c.s.o.Metrics.states.Add(float64(r.Pos.Length))
+			return nil
+		}
+		if err := c.said.states(conn, c.s.o.Clock.Now().Unix(), write); err != nil {
+			return err
+		}
+		return c.others.states(conn, write)
+	})
+	return recs, err
 }
 
 // point moves the index's pointers to the copies, forgets the messages that go,

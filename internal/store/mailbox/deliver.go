@@ -8,7 +8,8 @@ import (
 )
 
 // Deliver stores an accepted message and files it for its local recipients, in
-// one record with one body, however many they are. When it returns without an
+// one record with one body, however many they are, together with the facts of
+// other views in d.Also. When it returns without an
 // error the message is durable (I1) and the filings have their UIDs; it is in
 // the index a moment later, and readers wait for that. Filings for one mailbox
 // are one message in it. With an error nothing has happened, and the Body can
@@ -18,7 +19,7 @@ func (s *Store) Deliver(ctx context.Context, b *Body, d Delivery) (journal.LSN, 
 	if err := b.Finish(); err != nil {
 		return 0, nil, err
 	}
-	if len(d.Filings) == 0 || len(d.Filings) > filingsMax {
+	if len(d.Filings) == 0 && len(d.Also) == 0 || len(d.Filings) > filingsMax {
 		return 0, nil, fmt.Errorf("%d filings: %w", len(d.Filings), ErrLimit)
 	}
 	facts := messageFacts{id: d.ID, from: d.From.String(), received: d.Received.UnixMicro(), prefix: b.prefix}
@@ -38,6 +39,7 @@ func (s *Store) Deliver(ctx context.Context, b *Body, d Delivery) (journal.LSN, 
 		}
 		w.system, w.keywords = w.system|system, append(w.keywords, keywords...)
 	}
+	facts.also = d.Also
 	rec, err := s.x.Accept(ctx, b.entry(s.q.entry(journal.TypeMessage, func(lsn journal.LSN, u *undoing) ([]byte, error) {
 		return s.stampFilings(&facts, wanted, lsn, u)
 	})))
@@ -100,7 +102,7 @@ func (s *Store) stampFilings(facts *messageFacts, wanted []flagsWanted, lsn jour
 		}
 		f.account, f.modSeq = b.account, b.touch(lsn)
 	}
-	return facts.append(make([]byte, 0, 192)), nil
+	return facts.append(make([]byte, 0, 192+len(facts.also))), nil
 }
 
 // Append stores messages in a mailbox: all of them or none (RFC 3502). They are

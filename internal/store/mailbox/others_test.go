@@ -30,7 +30,7 @@ func TestCompact_keepsAccounts(t *testing.T) {
 			accounts = account.New(account.Options{Clock: clock})
 			o := mailbox.Options{Clock: clock, Retention: -1}
 			if answering {
-				o.Others = []mailbox.Stateful{accounts}
+				o.Others = []mailbox.Other{accounts}
 			}
 			w.s = mailbox.New(o, w.j)
 			w.x, err = index.Open(background, index.Options{Path: path}, w.j, accounts, w.s)

@@ -40,6 +40,9 @@ const (
 const (
 	tagFirst = 0x200
 	tagLast  = 0x2ff
+	// tagOthers: below it are the facts of Message records, which are all
+	// this package's.
+	tagOthers = 0x100
 )
 
 // Fields inside operations and filings. One name, one number, in all of them.
@@ -78,6 +81,7 @@ type messageFacts struct {
 	received int64 // Unix microseconds
 	prefix   int64
 	filings  []filingFact
+	also     []byte // facts of other views, when it is written
 }
 
 // seconds is when the message came in, in Unix seconds: its INTERNALDATE.
@@ -222,7 +226,7 @@ func (m *messageFacts) append(dst []byte) []byte {
 		b = appendKeywords(b, f.keywords)
 		dst = journal.AppendField(dst, tagFiling, b)
 	}
-	return dst
+	return append(dst, m.also...)
 }
 
 // appendOp appends one operation of a Batch or State envelope.

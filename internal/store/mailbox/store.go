@@ -35,15 +35,9 @@ type Options struct {
 	// Owner names an account in findings; nil: by its number.
 	Owner func(account.ID) string
 	// Others are the views whose facts share the journal: when a compaction
-	// drops a record that has some, it asks them for their state. Records
-	// with facts that nobody answers for are kept.
-	Others []Stateful
-}
-
-// Stateful is a view that can say its whole state in one State envelope.
-type Stateful interface {
-	// State returns the envelope, as of the snapshot that conn shows.
-	State(conn *sqlite.Conn) ([]byte, error)
+	// drops a record that has some, they say afterwards what it amounted to.
+	// Records with facts that nobody answers for are kept.
+	Others []Other
 }
 
 // Store keeps the mailboxes of all accounts. Its methods may be called from any

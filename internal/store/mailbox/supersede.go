@@ -22,7 +22,6 @@ import (
 type superseded struct {
 	boxes         map[ID]*touchedBox
 	subscriptions map[subscription]struct{}
-	others        bool // facts of other views
 }
 
 // touchedBox is a mailbox that a dropped record is about.
@@ -42,12 +41,11 @@ func newSuperseded() *superseded {
 
 // drop decides whether a Batch or State record can be dropped, and if so takes
 // note of what it says. Records that this version does not understand are kept.
-func (p *superseded) drop(r journal.Record, keepOthers bool) bool {
+func (p *superseded) drop(r journal.Record) bool {
 	ops, rest, err := decodeOps(r.Envelope)
-	if err != nil || rest&restUnknown != 0 || rest&restOthers != 0 && keepOthers {
+	if err != nil || rest&restUnknown != 0 {
 		return false
 	}
-	p.others = p.others || rest&restOthers != 0
 	for _, op := range ops {
 		p.note(op)
 	}
@@ -123,40 +121,44 @@ const (
 	stateEntries = 8_192
 )
 
-// stateWriter makes envelopes of State records.
+// stateWriter makes envelopes of State records. Its first error is kept.
 type stateWriter struct {
-	conn *sqlite.Conn
-	now  int64
-	out  [][]byte
-	buf  []byte
+	conn  *sqlite.Conn
+	now   int64
+	write func([]byte) error
+	buf   []byte
+	err   error
 }
 
 func (w *stateWriter) add(op any) {
 	w.buf = appendOp(w.buf, op)
 	if len(w.buf) >= stateBytes {
-		w.out, w.buf = append(w.out, w.buf), nil
+		w.flush()
 	}
 }
 
-func (w *stateWriter) finish() [][]byte {
-	if len(w.buf) > 0 {
-		w.out, w.buf = append(w.out, w.buf), nil
+func (w *stateWriter) flush() {
+	if len(w.buf) > 0 && w.err == nil {
+		w.err = w.write(w.buf)
 	}
-	return w.out
+	w.buf = nil
 }
 
-// states makes the envelopes of the State records that replace what p has
+// states writes the envelopes of the State records that replace what p has
 // noted, as of the snapshot that conn shows. now is Unix seconds.
-func (p *superseded) states(conn *sqlite.Conn, now int64) ([][]byte, error) {
-	w := &stateWriter{conn: conn, now: now}
+func (p *superseded) states(conn *sqlite.Conn, now int64, write func([]byte) error) error {
+	w := &stateWriter{conn: conn, now: now, write: write}
 	floors, err := readFloors(conn)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	w.add(&floors)
 	for _, id := range slices.Sorted(maps.Keys(p.boxes)) {
 		if err := w.mailbox(id, p.boxes[id]); err != nil {
-			return nil, fmt.Errorf("state of mailbox %d: %w", id, err)
+			return fmt.Errorf("state of mailbox %d: %w", id, err)
+		}
+		if w.err != nil {
+			return w.err
 		}
 	}
 	subs := slices.SortedFunc(maps.Keys(p.subscriptions), func(a, b subscription) int {
@@ -165,11 +167,12 @@ func (p *superseded) states(conn *sqlite.Conn, now int64) ([][]byte, error) {
 	for _, s := range subs {
 		on, err := isSubscribed(conn, s)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		w.add(&subscribeState{subscribeOp{account: s.account, name: s.name, on: on}})
 	}
-	return w.finish(), nil
+	w.flush()
+	return w.err
 }
 
 func isSubscribed(conn *sqlite.Conn, sub subscription) (bool, error) {

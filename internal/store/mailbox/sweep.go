@@ -20,8 +20,8 @@ type dying struct {
 	length  int64
 }
 
-// sweep marks bodies as expired that were filed nowhere for the retention, and
-// no longer counts them as live. Until its segment is compacted such a body
+// sweep marks bodies as expired that were filed nowhere for the retention and
+// that no other view holds, and no longer counts them as live. Until its segment is compacted such a body
 // could still be had back.
 func (s *Store) sweep(ctx context.Context) error {
 	cutoff := s.o.Clock.Now().Add(-s.o.Retention).Unix()
@@ -66,10 +66,15 @@ func (s *Store) dying(ctx context.Context, cutoff int64, after journal.LSN) (bat
 }
 
 // expire marks messages, unless they have been filed or moved meanwhile or are
-// about to be filed.
+// about to be filed. The views are asked in the transaction that marks: what
+// one of them does not hold now it never will again.
 func (s *Store) expire(conn *sqlite.Conn, batch []dying) error {
 	for _, d := range batch {
-		if s.unfiled.has(d.lsn) {
+		held, err := s.held(conn, d.lsn)
+		if err != nil {
+			return err
+		}
+		if held {
 			continue
 		}
 		if err := exec(conn, "UPDATE refs SET expired = 1 WHERE lsn = ? AND refs <= 0 AND expired = 0 "+
@@ -84,6 +89,19 @@ func (s *Store) expire(conn *sqlite.Conn, batch []dying) error {
 		}
 	}
 	return nil
+}
+
+// held tells whether somebody needs the body of a message that no mailbox has.
+func (s *Store) held(conn *sqlite.Conn, lsn journal.LSN) (bool, error) {
+	if s.unfiled.has(lsn) {
+		return true, nil
+	}
+	for _, v := range s.o.Others {
+		if held, err := v.Holds(conn, lsn); held || err != nil {
+			return held, err
+		}
+	}
+	return false, nil
 }
 
 // forgetSegments drops the numbers of segments that the journal does not have
