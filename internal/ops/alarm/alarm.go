@@ -2,10 +2,13 @@ package alarm
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
+	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
 )
 
 // Severity is how bad it is.
@@ -74,9 +77,13 @@ type Notice struct {
 type Sink interface {
 	// Name is webhook, exec or syslog.
 	Name() string
-	// Send makes one attempt. It ends when ctx does.
+	// Send makes one attempt. It ends when ctx does. An error that wraps
+	// ErrRefused will come again however often the notice is sent.
 	Send(ctx context.Context, n Notice) error
 }
+
+// ErrRefused says that a sink does not want this notice.
+var ErrRefused = errors.New("refused")
 
 // Test is what became of a test notice at one sink.
 type Test struct {
@@ -88,27 +95,143 @@ type Test struct {
 type Options struct {
 	Hostname string
 	Repeat   time.Duration // between two notices of an alarm that stays up; default 6 h
+	Settle   time.Duration // an alarm has to stay down so long until it is said to be over; default 1 min
 	Clock    sys.Clock
 	Log      *slog.Logger
 	Metrics  *Metrics
 }
 
-// Config names the sinks. The host makes it of its [alarm] section.
-type Config struct {
-	Webhook string   // URL; "" is none
-	Secret  []byte   // of the webhook's signature; empty is none
-	Exec    []string // program and arguments; empty is none
-	Syslog  string   // "unix:/dev/log", "udp:host:514", "tcp:host:514"; "" is none
+// Alarms keeps the alarms that are up and tells sinks of them.
+type Alarms struct {
+	o     Options
+	posts []*post
+
+	mu sync.Mutex
+	m  machine // guarded by mu
 }
 
-// Watch is what Alarms looks at by itself. What is nil is not watched.
-type Watch struct {
-	QueueAge  time.Duration // alarm when the oldest recipient has waited longer; 0 is never
-	QueueSize int           // alarm when more recipients wait; 0 is never
-	DiskFree  int64         // alarm when fewer bytes are free; 0 is never
+// New makes Alarms. Notices wait in buffers until Run carries them.
+func New(o Options, sinks ...Sink) *Alarms {
+	if o.Repeat <= 0 {
+		o.Repeat = repeatDefault
+	}
+	if o.Settle <= 0 {
+		o.Settle = settleDefault
+	}
+	if o.Clock == nil {
+		o.Clock = sys.RealClock()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
+	}
+	a := &Alarms{o: o, m: machine{host: o.Hostname, repeat: o.Repeat, settle: o.Settle, up: map[string]*state{}}}
+	for _, s := range sinks {
+		a.posts = append(a.posts, newPost(s, o))
+	}
+	return a
+}
 
-	Backlog     func() (size int, oldest time.Duration)
-	Unaccounted func() (ids []string) // of ops/ledger's audit
-	Journal     func() error          // why mail cannot be taken now; nil: it can
-	Disk        func() (free int64, err error)
+// Raise puts an alarm up, or says that it still is. It never waits.
+func (a *Alarms) Raise(key string, s Severity, text string, facts Facts) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n, tell := a.m.raise(a.o.Clock.Now(), key, s, text, facts)
+	switch {
+	case tell:
+		a.tell(n)
+	case a.m.up[cut(key, keyMax)] == nil:
+		a.o.Metrics.leftOut.Inc()
+	}
+}
+
+// Clear says that the reason for an alarm is gone. It never waits.
+func (a *Alarms) Clear(key string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.m.clear(a.o.Clock.Now(), key)
+}
+
+// List gives the alarms that are up, oldest first.
+func (a *Alarms) List() []Alarm {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.m.list()
+}
+
+// Test sends a test notice to every sink at once, and waits for each.
+func (a *Alarms) Test(ctx context.Context) []Test {
+	now := a.o.Clock.Now().UTC()
+	n := Notice{
+		Host: a.o.Hostname, Event: Tested, Key: "test", Severity: Warning, Since: now, At: now,
+		Text: "an operator asked for this test; nothing is wrong",
+	}
+	out := make([]Test, len(a.posts))
+	var wg sync.WaitGroup
+	for i, p := range a.posts {
+		wg.Go(func() {
+			out[i] = Test{Sink: p.sink.Name()}
+			if err := p.attempt(ctx, n); err != nil {
+				out[i].Error = err.Error()
+			}
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+// tell gives a notice to every sink's buffer and to the log. mu is held.
+func (a *Alarms) tell(n Notice) {
+	level := slog.LevelWarn
+	if n.Event == Cleared {
+		level = slog.LevelInfo
+	}
+	a.o.Log.Log(context.Background(), level, "alarm", telemetry.State, n.Event, telemetry.Check, n.Key, telemetry.Reason, n.Text)
+	for _, p := range a.posts {
+		p.put(n)
+	}
+	a.count()
+}
+
+// count sets the gauges. mu is held.
+func (a *Alarms) count() {
+	n := map[Severity]int{}
+	for _, s := range a.m.up {
+		n[s.Severity]++
+	}
+	for _, s := range []Severity{Warning, Critical} {
+		a.o.Metrics.up.WithLabelValues(s.String()).Set(float64(n[s]))
+	}
+}
+
+// Run looks at what is watched and carries notices until ctx is done; what
+// then still waits has drainMax to leave. The error is always nil.
+func (a *Alarms) Run(ctx context.Context, w Watch) error {
+	var wg sync.WaitGroup
+	for _, p := range a.posts {
+		wg.Go(func() { p.run(ctx) })
+	}
+	for _, l := range w.looks() {
+		wg.Go(func() { a.watch(ctx, l) })
+	}
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-a.o.Clock.After(tickEvery):
+			a.tick()
+		}
+	}
+	wg.Wait()
+	return nil
+}
+
+// tick repeats what has been up for long and ends what has settled.
+func (a *Alarms) tick() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, n := range a.m.tick(a.o.Clock.Now()) {
+		a.tell(n)
+	}
 }
