@@ -49,6 +49,9 @@ var (
 type Identity struct {
 	Account uint64
 	Address message.Address
+	// Epoch is the Backend's name for the state of the passwords at the login;
+	// it means nothing here.
+	Epoch uint64
 }
 
 // Backend knows the accounts. Its methods are called by the goroutines of

@@ -2,6 +2,7 @@ package account
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,7 +17,7 @@ func (s *Store) AddAccount(ctx context.Context, addr message.Address, password s
 	if canonical, err := message.ParseAddress(addr.String()); err != nil || canonical != addr || strings.Contains(addr.Local, Delimiter) {
 		return Account{}, fmt.Errorf("%w: %q", ErrAddress, addr)
 	}
-	if err := checkQuota(o.QuotaBytes); err != nil {
+	if err := checkSettings(o); err != nil {
 		return Account{}, err
 	}
 	if err := s.view(func(dir *directory) error { return dir.checkFree(addr) }); err != nil {
@@ -59,18 +60,38 @@ func (s *Store) RemoveAccount(ctx context.Context, addr message.Address) error {
 }
 
 // SetPassword replaces the password and all that was derived from the old
-// one. Errors: ErrNoSuchUser, ErrPassword.
+// one. It ends a hold; nobody knows which password brought that about, so that
+// app passwords go too then. Errors: ErrNoSuchUser, ErrPassword, and
+// ErrSamePassword if the account is held.
 func (s *Store) SetPassword(ctx context.Context, addr message.Address, password string) error {
-	if _, err := s.Get(ctx, addr); err != nil {
-		return err // before the costly part
+	a, err := s.Get(ctx, addr) // before the costly part
+	if err != nil {
+		return err
+	}
+	if a.Hold.On() && checkPassword(password) == nil {
+		_, same, err := s.verify(ctx, a.ID, password)
+		if err != nil {
+			return err
+		}
+		if same {
+			return ErrSamePassword
+		}
 	}
 	creds, err := s.newCredentials(ctx, password)
 	if err != nil {
 		return err
 	}
-	return s.changeAccount(ctx, addr, func(e *entry) change {
-		return change{op: opCredentials, id: e.ID, creds: creds}
+	err = s.changeByID(ctx, a.ID, func(e *entry) []change {
+		cs := []change{{op: opCredentials, id: e.ID, creds: creds}}
+		if e.Hold.On() {
+			cs = append(cs, change{op: opHoldEnded, id: e.ID}, change{op: opAppRemoved, id: e.ID})
+		}
+		return cs
 	})
+	if err == nil {
+		s.tell(a.ID)
+	}
+	return err
 }
 
 // SetQuota limits what the account may keep, in bytes; 0 lifts the limit.
@@ -95,7 +116,7 @@ func (s *Store) SetAdmin(ctx context.Context, addr message.Address, on bool) err
 
 func (s *Store) changeSettings(ctx context.Context, addr message.Address, set func(*Settings)) error {
 	return s.changeAccount(ctx, addr, func(e *entry) change {
-		o := Settings{Admin: e.Admin, Disabled: e.Disabled, QuotaBytes: e.QuotaBytes}
+		o := e.settings()
 		set(&o)
 		return change{op: opSettings, id: e.ID, settings: o}
 	})
@@ -109,6 +130,16 @@ func (s *Store) changeAccount(ctx context.Context, addr message.Address, make fu
 		}
 		return []change{make(e)}, nil
 	})
+}
+
+func checkSettings(o Settings) error {
+	if o.SendHour < 0 || o.SendDay < 0 || o.SendHour > maxSend || o.SendDay > maxSend {
+		return errors.New("a limit of recipients is out of range")
+	}
+	if !o.Contact.IsZero() && !hasForm(o.Contact) {
+		return fmt.Errorf("%w: contact %q", ErrAddress, o.Contact)
+	}
+	return checkQuota(o.QuotaBytes)
 }
 
 func checkQuota(bytes int64) error {

@@ -9,9 +9,9 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 )
 
-// AddAlias makes an address stand for others, which must lead to accounts of
-// this host, through other aliases if need be. Errors: ErrExists,
-// ErrNoSuchDomain (the alias's), ErrNotLocal and ErrNoSuchUser (a target's),
+// AddAlias makes an address stand for others: those in our domains must lead
+// somewhere, through other aliases if need be; others are at other hosts.
+// Errors: ErrExists, ErrNoSuchDomain (the alias's), ErrNoSuchUser (a target's),
 // ErrAliasLoop, ErrTooManyTargets, ErrAddress.
 func (s *Store) AddAlias(ctx context.Context, addr message.Address, targets ...message.Address) error {
 	if canonical, err := message.ParseAddress(addr.String()); err != nil || canonical != addr {
@@ -54,12 +54,13 @@ func (d *directory) checkAlias(a *Alias, replace bool) error {
 		return fmt.Errorf("%s %w", aliasName(a.Address), ErrExists)
 	}
 	for _, t := range a.Targets {
-		if canonical, err := message.ParseAddress(t.String()); err != nil || canonical != t {
-			return fmt.Errorf("%w: target %q", ErrAddress, t)
+		if err := checkTarget(t); err != nil {
+			return err
 		}
-		// A disabled account may be a target: it may be enabled again.
+		// An address at another host is that host's business. A disabled
+		// account may be a target: it may be enabled again.
 		_, err := d.resolve(t, a)
-		if err != nil && err != ErrDisabled {
+		if err != nil && err != ErrDisabled && err != ErrNotLocal {
 			return fmt.Errorf("target %s of %s: %w", t, aliasName(a.Address), err)
 		}
 	}
@@ -70,13 +71,19 @@ func (d *directory) checkAlias(a *Alias, replace bool) error {
 	return nil
 }
 
+// checkTarget tells whether t can be a target of an alias or a forward.
+func checkTarget(t message.Address) error {
+	if !hasForm(t) {
+		return fmt.Errorf("%w: target %q", ErrAddress, t)
+	}
+	return nil
+}
+
 // resolveAlias resolves a as if it were in the directory.
 func (d *directory) resolveAlias(a *Alias) ([]Recipient, error) {
-	r := resolver{d: d, extra: a, extraKey: keyOf(a.Address), path: []*Alias{a}}
-	for _, t := range a.Targets {
-		if err := r.expand(t, ""); err != nil {
-			return nil, err
-		}
+	r := resolver{d: d, extra: a, extraKey: keyOf(a.Address)}
+	if err := r.through(hop{alias: a}, a.Targets, ""); err != nil {
+		return nil, err
 	}
 	if len(r.out) == 0 {
 		return nil, ErrDisabled

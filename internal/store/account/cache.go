@@ -18,16 +18,23 @@ type loginCache struct {
 	clock sys.Clock
 	key   []byte
 
-	mu      sync.Mutex
-	expires map[cacheKey]time.Time // guarded by mu
-	order   []cacheKey             // guarded by mu; a ring, oldest at next
-	next    int                    // guarded by mu
+	mu    sync.Mutex
+	known map[cacheKey]success // guarded by mu
+	order []cacheKey           // guarded by mu; a ring, oldest at next
+	next  int                  // guarded by mu
+}
+
+// success is what is remembered of a login.
+type success struct {
+	until time.Time
+	scope Scope // what the password is for
+	app   use   // the app password; the zero value is the account's own
 }
 
 type cacheKey [sha256.Size]byte
 
 func newLoginCache(clock sys.Clock, key []byte) *loginCache {
-	return &loginCache{clock: clock, key: key, expires: map[cacheKey]time.Time{}}
+	return &loginCache{clock: clock, key: key, known: map[cacheKey]success{}}
 }
 
 // keyFor names the event that this password was right for this version of an
@@ -42,29 +49,31 @@ func (c *loginCache) keyFor(id ID, version uint64, password string) cacheKey {
 	return cacheKey(h.Sum(nil))
 }
 
-func (c *loginCache) has(k cacheKey) bool {
+// get returns the login that k names, if it is good for a service still. The
+// account's own password is good for all.
+func (c *loginCache) get(k cacheKey, service Scope) (success, bool) {
 	now := c.clock.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t, ok := c.expires[k]
-	return ok && now.Before(t)
+	s, ok := c.known[k]
+	return s, ok && now.Before(s.until) && (s.app == use{} || s.scope&service != 0)
 }
 
 // add remembers k from now on. At cacheEntries the oldest goes.
-func (c *loginCache) add(k cacheKey) {
-	t := c.clock.Now().Add(cacheTTL)
+func (c *loginCache) add(k cacheKey, s success) {
+	s.until = c.clock.Now().Add(cacheTTL)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.expires[k]; ok {
-		c.expires[k] = t // its place in the ring stays: it may go early
+	if _, ok := c.known[k]; ok {
+		c.known[k] = s // its place in the ring stays: it may go early
 		return
 	}
 	if len(c.order) < cacheEntries {
 		c.order = append(c.order, k)
 	} else {
-		delete(c.expires, c.order[c.next])
+		delete(c.known, c.order[c.next])
 		c.order[c.next] = k
 		c.next = (c.next + 1) % cacheEntries
 	}
-	c.expires[k] = t
+	c.known[k] = s
 }

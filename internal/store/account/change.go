@@ -23,6 +23,14 @@ const (
 	opSettings       = 0x108 // replaces all settings of an account
 	opAlias          = 0x109 // replaces an alias whole
 	opAliasRemoved   = 0x10a
+	opHold           = 0x10b // what the account sends is held
+	opHoldEnded      = 0x10c
+	opForward        = 0x10d // replaces a forward whole; no targets: none
+	opGrant          = 0x10e // the account may send as an address or a domain
+	opGrantRevoked   = 0x10f
+	opAppPassword    = 0x110
+	opAppRemoved     = 0x111 // without a name: all of the account's
+	opAppUsed        = 0x112
 
 	opFirst, opLast = 0x100, 0x1ff
 )
@@ -32,7 +40,7 @@ const (
 	fieldID         = 1 // uvarint
 	fieldAddress    = 2
 	fieldDomain     = 3
-	fieldCreated    = 4 // uvarint, seconds since 1970
+	fieldCreated    = 4 // uvarint, seconds since 1970; of a hold or a use: when
 	fieldAdmin      = 5 // empty; present means true
 	fieldDisabled   = 6 // empty; present means true
 	fieldQuota      = 7 // uvarint, bytes; absent means none
@@ -43,6 +51,16 @@ const (
 	fieldServerKey  = 12
 	fieldTarget     = 13 // an address; repeated
 	fieldSecret     = 14
+	fieldSendHour   = 15 // uvarint, recipients; absent means the default
+	fieldSendDay    = 16
+	fieldContact    = 17 // an address; absent means none
+	fieldReason     = 18
+	fieldNoCopy     = 19 // empty; present means true
+	fieldName       = 20 // of an app password
+	fieldScope      = 21 // uvarint, bits
+	fieldAppSalt    = 22
+	fieldAppHash    = 23
+	fieldRenewed    = 24 // empty; present means that the password is still the same
 )
 
 // change is one operation. Which fields count depends on op.
@@ -56,6 +74,11 @@ type change struct {
 	creds    credentials
 	targets  []message.Address
 	secret   []byte
+	reason   string // of a hold
+	noCopy   bool   // of a forward
+	label    string // the name of an app password
+	app      appKey
+	renewed  bool // credentials: the password is still the same
 }
 
 // credentials are what a password leaves behind.
@@ -72,8 +95,15 @@ type scramKeys struct {
 	server     []byte
 }
 
-// name returns what an alias operation is about: an alias's address, or a
-// catch-all's, which has no local part.
+// appKey is what is kept of an app password.
+type appKey struct {
+	scope Scope
+	salt  []byte
+	hash  []byte // docs/formats/account-records.md
+}
+
+// name returns what an operation on an alias or a grant is about: an address,
+// or a domain as an address without local part.
 func (c change) name() message.Address {
 	if c.address.IsZero() {
 		return message.Address{Domain: c.domain}
@@ -113,7 +143,31 @@ func appendChange(dst []byte, c change) []byte {
 	if c.secret != nil {
 		b = journal.AppendField(b, fieldSecret, c.secret)
 	}
+	if c.reason != "" {
+		b = journal.AppendString(b, fieldReason, c.reason)
+	}
+	if c.noCopy {
+		b = journal.AppendField(b, fieldNoCopy, nil)
+	}
+	b = appendApp(b, c)
+	if c.renewed {
+		b = journal.AppendField(b, fieldRenewed, nil)
+	}
 	return journal.AppendField(dst, c.op, b)
+}
+
+func appendApp(b []byte, c change) []byte {
+	if c.label != "" {
+		b = journal.AppendString(b, fieldName, c.label)
+	}
+	if c.app.scope != 0 {
+		b = journal.AppendUint(b, fieldScope, uint64(c.app.scope))
+	}
+	if c.app.salt != nil {
+		b = journal.AppendField(b, fieldAppSalt, c.app.salt)
+		b = journal.AppendField(b, fieldAppHash, c.app.hash)
+	}
+	return b
 }
 
 func appendSettings(b []byte, s Settings) []byte {
@@ -125,6 +179,15 @@ func appendSettings(b []byte, s Settings) []byte {
 	}
 	if s.QuotaBytes > 0 {
 		b = journal.AppendUint(b, fieldQuota, uint64(s.QuotaBytes))
+	}
+	if s.SendHour > 0 {
+		b = journal.AppendUint(b, fieldSendHour, uint64(s.SendHour))
+	}
+	if s.SendDay > 0 {
+		b = journal.AppendUint(b, fieldSendDay, uint64(s.SendDay))
+	}
+	if !s.Contact.IsZero() {
+		b = journal.AppendString(b, fieldContact, s.Contact.String())
 	}
 	return b
 }
@@ -179,7 +242,23 @@ func decodeChange(op uint64, value []byte) (change, error) {
 	return c, c.check()
 }
 
-func (c *change) decodeField(tag uint64, v []byte) (err error) {
+func (c *change) decodeField(tag uint64, v []byte) error {
+	switch {
+	case tag <= fieldQuota, tag >= fieldSendHour && tag <= fieldContact:
+		return c.decodeSetting(tag, v)
+	case tag <= fieldServerKey:
+		return c.decodeCredential(tag, v)
+	case tag == fieldTarget:
+		t, err := message.ParseAddress(string(v))
+		c.targets = append(c.targets, t)
+		return err
+	default:
+		return c.decodeRest(tag, v)
+	}
+}
+
+// decodeSetting reads a field of what an operation is about, or of settings.
+func (c *change) decodeSetting(tag uint64, v []byte) (err error) {
 	var n uint64
 	switch tag {
 	case fieldID:
@@ -199,6 +278,21 @@ func (c *change) decodeField(tag uint64, v []byte) (err error) {
 	case fieldQuota:
 		n, err = decodeUint(v)
 		c.settings.QuotaBytes = int64(n)
+	case fieldSendHour:
+		n, err = decodeUint(v)
+		c.settings.SendHour = int64(n)
+	case fieldSendDay:
+		n, err = decodeUint(v)
+		c.settings.SendDay = int64(n)
+	case fieldContact:
+		c.settings.Contact, err = message.ParseAddress(string(v))
+	}
+	return err
+}
+
+func (c *change) decodeCredential(tag uint64, v []byte) (err error) {
+	var n uint64
+	switch tag {
 	case fieldHash:
 		c.creds.hash = string(v)
 	case fieldSalt:
@@ -210,13 +304,30 @@ func (c *change) decodeField(tag uint64, v []byte) (err error) {
 		c.creds.scram.stored = append([]byte{}, v...)
 	case fieldServerKey:
 		c.creds.scram.server = append([]byte{}, v...)
-	case fieldTarget:
-		var t message.Address
-		if t, err = message.ParseAddress(string(v)); err == nil {
-			c.targets = append(c.targets, t)
-		}
+	}
+	return err
+}
+
+func (c *change) decodeRest(tag uint64, v []byte) (err error) {
+	switch tag {
 	case fieldSecret:
 		c.secret = append([]byte{}, v...)
+	case fieldReason:
+		c.reason = string(v)
+	case fieldNoCopy:
+		c.noCopy = true
+	case fieldName:
+		c.label = string(v)
+	case fieldScope:
+		var n uint64
+		n, err = decodeUint(v)
+		c.app.scope = Scope(n & uint64(AllScopes)) // a service that is not known here lets nobody in
+	case fieldAppSalt:
+		c.app.salt = append([]byte{}, v...)
+	case fieldAppHash:
+		c.app.hash = append([]byte{}, v...)
+	case fieldRenewed:
+		c.renewed = true
 	}
 	return err
 }
@@ -228,8 +339,16 @@ func (c change) check() error {
 	case opReset:
 	case opSecret:
 		ok = len(c.secret) > 0
-	case opNextID, opAccountRemoved, opCredentials, opSettings:
+	case opNextID, opAccountRemoved, opCredentials, opSettings, opHoldEnded, opForward, opAppRemoved:
 		ok = c.id != 0
+	case opHold:
+		ok = c.id != 0 && c.created != 0
+	case opGrant, opGrantRevoked:
+		ok = c.id != 0 && !c.name().IsZero()
+	case opAppPassword:
+		ok = c.id != 0 && c.label != "" && len(c.app.salt) > 0 && len(c.app.hash) > 0
+	case opAppUsed:
+		ok = c.id != 0 && c.label != "" && c.created != 0
 	case opDomain, opDomainRemoved:
 		ok = c.domain != ""
 	case opAccount:
@@ -258,8 +377,15 @@ func decodeUint(v []byte) (uint64, error) {
 
 // account returns the account that an opAccount describes.
 func (c change) account() Account {
-	return Account{
-		ID: c.id, Address: c.address, Created: time.Unix(c.created, 0).UTC(),
-		Admin: c.settings.Admin, Disabled: c.settings.Disabled, QuotaBytes: c.settings.QuotaBytes,
-	}
+	a := Account{ID: c.id, Address: c.address, Created: c.at()}
+	a.set(c.settings)
+	return a
+}
+
+// at is the change's time.
+func (c change) at() time.Time { return time.Unix(c.created, 0).UTC() }
+
+// appPassword returns what an opAppPassword describes.
+func (c change) appPassword() AppPassword {
+	return AppPassword{Name: c.label, Scope: c.app.scope, Created: c.at()}
 }

@@ -1,6 +1,7 @@
 package account
 
 import (
+	"slices"
 	"strings"
 
 	"golang.org/x/text/unicode/norm"
@@ -8,7 +9,7 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 )
 
-// directory is all that recipient checks need, in memory: about 250 bytes an
+// directory is all that recipient checks need, in memory: about 350 bytes an
 // account. Credentials are not in it. Whoever holds it holds Store.mu.
 type directory struct {
 	domains  map[message.Domain]int64 // created, in seconds
@@ -24,11 +25,17 @@ type directory struct {
 // entry is an account in the directory.
 type entry struct {
 	Account
-	key string
+	key     string
+	forward Forward
+	grants  []message.Address // sorted; without local part: the whole domain. Never changed in place
+	apps    []AppPassword     // by name. Never changed in place
 	// version names the state of the credentials within this process: it is
 	// new with each change, and what was checked under another one counts
 	// no more.
 	version uint64
+	// epoch is new when a password ceases to let in: whoever logged in under
+	// another one has to do so again.
+	epoch uint64
 }
 
 func newDirectory() *directory {
@@ -94,17 +101,63 @@ func (d *directory) apply(c change) {
 	case opCredentials:
 		if e := d.accounts[c.id]; e != nil {
 			e.version = d.newVersion()
+			if !c.renewed {
+				e.epoch = e.version
+			}
 		}
 	case opSettings:
 		if e := d.accounts[c.id]; e != nil {
-			e.Admin, e.Disabled, e.QuotaBytes = c.settings.Admin, c.settings.Disabled, c.settings.QuotaBytes
+			e.set(c.settings)
 			d.noteAdmin(e)
 		}
 	case opAlias:
 		d.aliases[keyOf(c.name())] = &Alias{Address: c.name(), Targets: c.targets}
 	case opAliasRemoved:
 		delete(d.aliases, keyOf(c.name()))
+	default:
+		if e := d.accounts[c.id]; e != nil {
+			d.applyExtra(e, c)
+		}
 	}
+}
+
+// applyExtra brings in what an account may have besides its row.
+func (d *directory) applyExtra(e *entry, c change) {
+	switch c.op {
+	case opHold:
+		e.Hold = Hold{Since: c.at(), Reason: c.reason}
+	case opHoldEnded:
+		e.Hold = Hold{}
+	case opForward:
+		e.forward = Forward{Targets: c.targets, NoCopy: c.noCopy}
+	case opGrant:
+		e.grants = without(e.grants, func(g message.Address) bool { return keyOf(g) == keyOf(c.name()) })
+		e.grants = append(e.grants, c.name())
+		slices.SortFunc(e.grants, compareAddresses)
+	case opGrantRevoked:
+		e.grants = without(e.grants, func(g message.Address) bool { return keyOf(g) == keyOf(c.name()) })
+	case opAppPassword:
+		e.apps = without(e.apps, func(a AppPassword) bool { return a.Name == c.label })
+		e.apps = append(e.apps, c.appPassword())
+		slices.SortFunc(e.apps, func(a, b AppPassword) int { return strings.Compare(a.Name, b.Name) })
+		e.version = d.newVersion()
+	case opAppRemoved:
+		e.apps = without(e.apps, func(a AppPassword) bool { return c.label == "" || a.Name == c.label })
+		e.version = d.newVersion()
+		e.epoch = e.version
+	case opAppUsed:
+		e.apps = slices.Clone(e.apps)
+		for i := range e.apps {
+			if e.apps[i].Name == c.label {
+				e.apps[i].Used = c.at()
+			}
+		}
+	}
+}
+
+// without returns a copy of list that lacks some.
+func without[T any](list []T, gone func(T) bool) []T {
+	return slices.DeleteFunc(slices.Clone(list), gone)
 }
 
 func (d *directory) putAccount(a Account) {
@@ -117,6 +170,7 @@ func (d *directory) putAccount(a Account) {
 		d.domains[a.Address.Domain] = a.Created.Unix()
 	}
 	e := &entry{Account: a, key: key, version: d.newVersion()}
+	e.epoch = e.version
 	d.accounts[a.ID], d.names[key] = e, e
 	d.noteAdmin(e)
 	d.next = max(d.next, a.ID+1)
@@ -147,22 +201,22 @@ func (d *directory) noteAdmin(e *entry) {
 	}
 }
 
-// inUse tells whether any account, alias or alias target needs the domain.
+// inUse tells whether any account, alias, or target of an alias or a forward
+// needs the domain.
 func (d *directory) inUse(domain message.Domain) bool {
 	for _, e := range d.accounts {
-		if e.Address.Domain == domain {
+		if e.Address.Domain == domain || leadsTo(e.forward.Targets, domain) {
 			return true
 		}
 	}
 	for _, a := range d.aliases {
-		if a.Address.Domain == domain {
+		if a.Address.Domain == domain || leadsTo(a.Targets, domain) {
 			return true
-		}
-		for _, t := range a.Targets {
-			if t.Domain == domain {
-				return true
-			}
 		}
 	}
 	return false
+}
+
+func leadsTo(targets []message.Address, domain message.Domain) bool {
+	return slices.ContainsFunc(targets, func(t message.Address) bool { return t.Domain == domain })
 }

@@ -12,6 +12,34 @@ const (
 	// maxExpansion bounds the steps of one resolution, so that aliases of
 	// aliases cannot turn one RCPT TO into much work.
 	maxExpansion = 1000
+	// maxForwards bounds the targets of one account's forward: a person's own
+	// other addresses, and a few colleagues.
+	maxForwards = 20
+	// maxGrants bounds what one account may send as: shared addresses.
+	maxGrants = 200
+	// maxSend keeps a limit's sums within an int.
+	maxSend = 1_000_000_000
+	// maxReason bounds the octets of a hold's reason: a long sentence.
+	maxReason = 500
+
+	// maxAppPasswords bounds those of one account, each of which a login may
+	// have to try: a person's devices. 50 take 50 µs.
+	maxAppPasswords = 50
+	maxAppName      = 64 // octets: what a row of a table shows
+	// An app password has 20 letters of 5 bits in groups of 4: 100 bits are
+	// out of reach of guessing, and can still be typed on a telephone.
+	appLetters = 20
+	appGroup   = 4
+	appBytes   = (appLetters*5 + 7) / 8
+	// usedEvery is how often one password's last use is written at most, so
+	// that a client that logs in every minute does not fill the journal.
+	usedEvery = time.Hour
+	usedLook  = time.Minute // between looks at what is to be written
+	// usesAtOnce bounds one record of uses: 100 KB.
+	usesAtOnce = 2000
+	// lastWriteWait bounds the wait for the last record at the end.
+	lastWriteWait = 5 * time.Second
+
 	// maxQuota keeps sums of quotas and sizes within int64.
 	maxQuota = 1 << 60
 

@@ -70,65 +70,105 @@ func (s *Store) outdated(c credentials) bool {
 // and details do not log in. Errors: ErrCredentials if it is not this user's
 // password, or if the account is disabled (then it wraps ErrDisabled too). Any
 // other error, ErrBusy among them, is a fault. Known or not, every wrong name
-// or password costs one argon2id hash.
+// or password costs one argon2id hash. App passwords are not known here: For.
 func (s *Store) Login(ctx context.Context, user, password string) (Account, error) {
-	a, outcome, err := s.login(ctx, user, password)
-	s.o.Metrics.logins.WithLabelValues(outcome).Inc()
-	return a, err
+	e, err := s.loginTo(ctx, user, password, 0)
+	return e.Account, err
 }
 
 // Password implements sasl.Backend by Login.
 func (s *Store) Password(ctx context.Context, user, password string) (sasl.Identity, error) {
-	a, err := s.Login(ctx, user, password)
+	return s.identify(ctx, user, password, 0)
+}
+
+// identify is a login to a service.
+func (s *Store) identify(ctx context.Context, user, password string, service Scope) (sasl.Identity, error) {
+	e, err := s.loginTo(ctx, user, password, service)
 	if err != nil {
 		return sasl.Identity{}, err
 	}
-	return sasl.Identity{Account: uint64(a.ID), Address: a.Address}, nil
+	return e.identity(), nil
 }
 
-func (s *Store) login(ctx context.Context, user, password string) (Account, string, error) {
+func (e *entry) identity() sasl.Identity {
+	return sasl.Identity{Account: uint64(e.ID), Address: e.Address, Epoch: e.epoch}
+}
+
+func (s *Store) loginTo(ctx context.Context, user, password string, service Scope) (entry, error) {
+	e, outcome, err := s.login(ctx, user, password, service)
+	s.o.Metrics.logins.WithLabelValues(outcome).Inc()
+	if err != nil {
+		return entry{}, err
+	}
+	return e, nil
+}
+
+func (s *Store) login(ctx context.Context, user, password string, service Scope) (entry, string, error) {
 	if checkPassword(password) != nil {
-		return Account{}, loginRefused, ErrCredentials // nobody has such a password
+		return entry{}, loginRefused, ErrCredentials // nobody has such a password
 	}
 	for range loginRetries {
 		e, err := s.lookup(user)
 		if err != nil {
-			return Account{}, loginFault, err
+			return entry{}, loginFault, err
 		}
 		key := s.cache.keyFor(e.ID, e.version, password)
-		if e.ID != 0 && s.cache.has(key) {
-			return admit(e, loginCached)
+		if was, ok := s.cache.get(key, service); ok && e.ID != 0 {
+			return s.admit(e, was, loginCached)
 		}
-		creds, ok, err := s.verify(ctx, e.ID, password)
+		right, creds, err := s.check(ctx, e, password, service)
 		if err != nil {
-			return Account{}, loginFault, err
+			return entry{}, loginFault, err
 		}
 		now, err := s.lookup(user)
 		if err != nil {
-			return Account{}, loginFault, err
+			return entry{}, loginFault, err
 		}
 		if now.ID != e.ID || now.version != e.version {
 			continue // the password was changed meanwhile: what was checked counts no more
 		}
-		if !ok || e.ID == 0 {
-			return Account{}, loginRefused, ErrCredentials
+		if right == nil || e.ID == 0 {
+			return entry{}, loginRefused, ErrCredentials
 		}
-		s.cache.add(key)
+		s.cache.add(key, *right)
+		if right.app != (use{}) {
+			return s.admit(now, *right, loginApp)
+		}
 		if s.outdated(creds) && !now.Disabled {
 			s.renew(ctx, now, password)
 		}
-		return admit(now, loginVerified)
+		return s.admit(now, *right, loginVerified)
 	}
-	return Account{}, loginFault, fmt.Errorf("%w: the password keeps changing", ErrBusy)
+	return entry{}, loginFault, fmt.Errorf("%w: the password keeps changing", ErrBusy)
+}
+
+// check tells what a password is of an account: its own, or an app password
+// for the service; nil if it is neither. creds are those of its own.
+func (s *Store) check(ctx context.Context, e entry, password string, service Scope) (*success, credentials, error) {
+	a, err := s.findApp(ctx, e, password, service)
+	if err != nil {
+		return nil, credentials{}, err
+	}
+	if a != nil {
+		return &success{scope: a.Scope, app: useOf(e.ID, *a)}, credentials{}, nil
+	}
+	creds, ok, err := s.verify(ctx, e.ID, password)
+	if err != nil || !ok {
+		return nil, creds, err
+	}
+	return &success{scope: AllScopes}, creds, nil
 }
 
 // admit lets in who has shown the right password, unless the account is
 // disabled.
-func admit(e entry, how string) (Account, string, error) {
+func (s *Store) admit(e entry, right success, how string) (entry, string, error) {
 	if e.Disabled {
-		return Account{}, loginDisabled, errors.Join(ErrDisabled, ErrCredentials)
+		return entry{}, loginDisabled, errors.Join(ErrDisabled, ErrCredentials)
 	}
-	return e.Account, how, nil
+	if right.app != (use{}) {
+		s.uses.note(right.app, s.o.Clock.Now())
+	}
+	return e, how, nil
 }
 
 // lookup returns a copy of the entry that a login name means; one without ID
@@ -198,7 +238,7 @@ func (s *Store) renew(ctx context.Context, e entry, password string) {
 			if now := dir.accounts[e.ID]; now == nil || now.version != e.version {
 				return nil, nil
 			}
-			return []change{{op: opCredentials, id: e.ID, creds: creds}}, nil
+			return []change{{op: opCredentials, id: e.ID, creds: creds, renewed: true}}, nil
 		})
 	}
 	if err != nil {
@@ -227,7 +267,7 @@ func (s *Store) Scram(ctx context.Context, user string) (sasl.Verifier, error) {
 		StoredKey: [sha256.Size]byte(k.stored), ServerKey: [sha256.Size]byte(k.server),
 	}
 	if !e.Disabled {
-		v.Identity = sasl.Identity{Account: uint64(e.ID), Address: e.Address}
+		v.Identity = e.identity()
 	}
 	return v, nil
 }

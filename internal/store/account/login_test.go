@@ -43,12 +43,12 @@ func TestLogin(t *testing.T) {
 		{"gone@demo.test", "secret", loginDisabled, ErrCredentials},
 		{"gone@demo.test", "secre", loginRefused, ErrCredentials},
 	} {
-		a, outcome, err := h.login(ctx, c.user, c.password)
+		a, outcome, err := h.login(ctx, c.user, c.password, 0)
 		if outcome != c.outcome || !errors.Is(err, c.err) || (err == nil) != (a.ID != 0) {
 			t.Errorf("%.30q with %.30q: %v, %s, %v; want %s, %v", c.user, c.password, a, outcome, err, c.outcome, c.err)
 		}
 	}
-	if _, _, err := h.login(ctx, "gone@demo.test", "wrong"); errors.Is(err, ErrDisabled) {
+	if _, _, err := h.login(ctx, "gone@demo.test", "wrong", 0); errors.Is(err, ErrDisabled) {
 		t.Error("who does not know the password learns that the account is disabled")
 	}
 }
@@ -82,7 +82,7 @@ func TestLogin_cacheEnds(t *testing.T) {
 	settle(h, "one")
 	login := func(password, outcome string, want error) {
 		t.Helper()
-		if _, got, err := h.login(ctx, "one@demo.test", password); got != outcome || !errors.Is(err, want) {
+		if _, got, err := h.login(ctx, "one@demo.test", password, 0); got != outcome || !errors.Is(err, want) {
 			t.Errorf("%s: %s, %v; want %s, %v", password, got, err, outcome, want)
 		}
 	}
@@ -194,7 +194,7 @@ func TestLogin_renewalIsNotNeeded(t *testing.T) {
 	settle(h, "one")
 	h.argon.memoryKiB = 16
 	h.o.Rand = iotest.ErrReader(errors.New("no randomness"))
-	if _, outcome, err := h.login(ctx, "one@demo.test", "secret"); outcome != loginVerified || err != nil {
+	if _, outcome, err := h.login(ctx, "one@demo.test", "secret", 0); outcome != loginVerified || err != nil {
 		t.Errorf("%s, %v", outcome, err)
 	}
 	if err := h.SetPassword(ctx, addr("one@demo.test"), "other"); err == nil {
@@ -219,7 +219,7 @@ func TestScram(t *testing.T) {
 		return w.StoredKey == v.StoredKey && w.ServerKey == v.ServerKey
 	}
 	one := verifier("One@demo.test")
-	if !fits(one, "secret") || one.Identity != (sasl.Identity{Account: 1, Address: addr("one@demo.test")}) {
+	if !fits(one, "secret") || one.Identity != (sasl.Identity{Account: 1, Address: addr("one@demo.test"), Epoch: one.Identity.Epoch}) {
 		t.Errorf("one: %+v", one)
 	}
 	if gone := verifier("gone@demo.test"); !fits(gone, "secret") || gone.Identity != (sasl.Identity{}) {
@@ -276,18 +276,19 @@ func TestDamagedHashIsAFault(t *testing.T) {
 func TestCacheIsBounded(t *testing.T) {
 	h := newHost(t)
 	c := newLoginCache(h.clock, []byte("key"))
+	has := func(k cacheKey) bool { _, ok := c.get(k, 0); return ok }
 	for i := range cacheEntries + 10 {
 		k := c.keyFor(ID(i), 1, "x")
-		c.add(k)
-		c.add(k)
-		if !c.has(k) {
+		c.add(k, success{})
+		c.add(k, success{})
+		if !has(k) {
 			t.Fatal("lost at once")
 		}
 	}
-	if len(c.expires) != cacheEntries || len(c.order) != cacheEntries {
-		t.Errorf("%d entries, %d in order", len(c.expires), len(c.order))
+	if len(c.known) != cacheEntries || len(c.order) != cacheEntries {
+		t.Errorf("%d entries, %d in order", len(c.known), len(c.order))
 	}
-	if c.has(c.keyFor(9, 1, "x")) || !c.has(c.keyFor(10, 1, "x")) {
+	if has(c.keyFor(9, 1, "x")) || !has(c.keyFor(10, 1, "x")) {
 		t.Error("it was not the oldest that went")
 	}
 }

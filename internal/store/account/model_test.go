@@ -71,6 +71,8 @@ func (m *model) resolve(rcpt string) ([]string, error) {
 		for _, t := range m.aliases[alias] {
 			account, next, err := m.find(t)
 			switch {
+			case err == ErrNotLocal:
+				take(t)
 			case err != nil:
 			case account != "":
 				take(account)
@@ -111,7 +113,7 @@ func (m *model) addAlias(name string, targets []string, replace bool) error {
 	m.aliases[name] = targets
 	err := func() error {
 		for _, t := range targets {
-			if _, err := m.resolve(t); err != nil && err != ErrDisabled {
+			if _, err := m.resolve(t); err != nil && err != ErrDisabled && err != ErrNotLocal {
 				return err
 			}
 		}

@@ -52,6 +52,7 @@ type Metrics struct {
 const (
 	loginCached   = "cached"
 	loginVerified = "verified"
+	loginApp      = "app_password"
 	loginRefused  = "refused"
 	loginDisabled = "disabled"
 	loginFault    = "fault"

@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
@@ -13,14 +14,16 @@ const Delimiter = "+"
 
 const postmaster = "postmaster"
 
-// Resolve tells which accounts a recipient address leads to, each once, in
-// the order of the aliases' targets. In this order it tries: account or
-// alias; account or alias before the first "+"; an administrator for
-// postmaster (also without a domain); the domain's catch-all. Targets of
-// aliases that are disabled or gone are left out as long as there are others.
+// Resolve tells what a recipient address leads to: accounts, and addresses at
+// other hosts that aliases and forwards name, each once, in the order of the
+// targets. For an address of ours it tries in this order: account or alias;
+// account or alias before the first "+"; an administrator for postmaster (also
+// without a domain); the domain's catch-all. Targets that are disabled or gone
+// are left out as long as there are others. An account that keeps no copy of
+// what it forwards keeps one all the same when nothing else takes the mail.
 //
-// Errors: ErrNotLocal, ErrNoSuchUser, ErrDisabled, ErrAliasLoop and
-// ErrTooManyTargets. It reads memory only and does not use ctx.
+// Errors: ErrNotLocal (for rcpt itself), ErrNoSuchUser, ErrDisabled,
+// ErrAliasLoop and ErrTooManyTargets. It reads memory only and does not use ctx.
 func (s *Store) Resolve(_ context.Context, rcpt message.Address) ([]Recipient, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -37,6 +40,37 @@ func (d *directory) resolve(rcpt message.Address, extra *Alias) ([]Recipient, er
 	if extra != nil {
 		r.extraKey = keyOf(extra.Address)
 	}
+	return r.resolve(rcpt)
+}
+
+// resolver is one resolution under way.
+type resolver struct {
+	d         *directory
+	extra     *Alias
+	extraKey  string
+	noForward bool // accounts keep what they get
+	out       []Recipient
+	path      []hop // what led here
+	reached   int   // how often anything took the mail, again or not
+	steps     int
+	disabled  bool // something was left out since it is disabled
+	looped    bool // a forward without copy led back to itself
+}
+
+// hop is an alias or a forwarding account on the way.
+type hop struct {
+	alias *Alias
+	entry *entry
+}
+
+func (h hop) address() message.Address {
+	if h.alias != nil {
+		return h.alias.Address
+	}
+	return h.entry.Address
+}
+
+func (r *resolver) resolve(rcpt message.Address) ([]Recipient, error) {
 	if err := r.expand(rcpt, ""); err != nil {
 		return nil, err
 	}
@@ -49,19 +83,8 @@ func (d *directory) resolve(rcpt message.Address, extra *Alias) ([]Recipient, er
 	return nil, ErrNoSuchUser
 }
 
-// resolver is one resolution under way.
-type resolver struct {
-	d        *directory
-	extra    *Alias
-	extraKey string
-	out      []Recipient
-	path     []*Alias // the aliases that led here
-	steps    int
-	disabled bool // something was left out since it is disabled
-}
-
-// expand adds what rcpt leads to. Below an alias, what leads nowhere is not
-// an error.
+// expand adds what rcpt leads to. Below an alias or a forward, what leads
+// nowhere is not an error.
 func (r *resolver) expand(rcpt message.Address, detail string) error {
 	if r.steps++; r.steps > maxExpansion {
 		return ErrTooManyTargets
@@ -71,25 +94,64 @@ func (r *resolver) expand(rcpt message.Address, detail string) error {
 		detail = own
 	}
 	switch {
-	case err != nil:
-		if len(r.path) > 0 {
-			return nil
-		}
+	case err != nil && len(r.path) == 0:
 		return err
-	case e != nil:
-		r.add(e, detail)
+	case err == ErrNotLocal:
+		r.add(Recipient{Address: rcpt})
 		return nil
+	case err != nil:
+		return nil
+	case e != nil:
+		return r.account(e, detail)
 	}
-	for _, a := range r.path {
-		if a == alias {
+	for i, h := range r.path {
+		if h.alias == alias {
+			if slices.ContainsFunc(r.path[i:], func(h hop) bool { return h.entry != nil }) {
+				return nil // back through a forward: who forwards has had it
+			}
 			return fmt.Errorf("%w at %s", ErrAliasLoop, aliasName(alias.Address))
 		}
 	}
+	return r.through(hop{alias: alias}, alias.Targets, detail)
+}
+
+// account adds an account, or what it forwards to, or both.
+func (r *resolver) account(e *entry, detail string) error {
+	if e.Disabled {
+		r.disabled = true
+		return nil
+	}
+	own := Recipient{Account: e.ID, Address: e.Address, Detail: detail}
+	if r.noForward || len(e.forward.Targets) == 0 {
+		r.add(own)
+		return nil
+	}
+	for _, h := range r.path {
+		if h.entry != nil && h.entry.ID == e.ID {
+			r.looped = r.looped || h.entry.forward.NoCopy
+			return nil
+		}
+	}
+	if !e.forward.NoCopy {
+		r.add(own)
+	}
+	before := r.reached
+	if err := r.through(hop{entry: e}, e.forward.Targets, detail); err != nil {
+		return err
+	}
+	if r.reached == before && e.forward.NoCopy {
+		r.add(own)
+	}
+	return nil
+}
+
+// through expands the targets of a hop.
+func (r *resolver) through(h hop, targets []message.Address, detail string) error {
 	if len(r.path) == maxDepth {
 		return ErrTooManyTargets
 	}
-	r.path = append(r.path, alias)
-	for _, t := range alias.Targets {
+	r.path = append(r.path, h)
+	for _, t := range targets {
 		if err := r.expand(t, detail); err != nil {
 			return err
 		}
@@ -98,17 +160,22 @@ func (r *resolver) expand(rcpt message.Address, detail string) error {
 	return nil
 }
 
-func (r *resolver) add(e *entry, detail string) {
-	if e.Disabled {
-		r.disabled = true
-		return
-	}
+// add notes a recipient that the path leads to, unless it is known.
+func (r *resolver) add(n Recipient) {
+	r.reached++
 	for _, have := range r.out {
-		if have.Account == e.ID {
+		if have.Account == n.Account && (!n.Remote() || have.Address == n.Address) {
 			return
 		}
 	}
-	r.out = append(r.out, Recipient{Account: e.ID, Address: e.Address, Detail: detail})
+	if len(r.path) > 0 {
+		last := r.path[len(r.path)-1]
+		n.Via = last.address()
+		if last.entry != nil {
+			n.Forwarder = last.entry.ID
+		}
+	}
+	r.out = append(r.out, n)
 }
 
 // find returns the account or the alias that takes rcpt, and its detail.

@@ -35,7 +35,8 @@ func townDirectory() *directory {
 		"tagged@demo.test":      "one+fixed@demo.test two@demo.test",
 		"one+special@demo.test": "two@demo.test",
 		"silent@demo.test":      "gone@demo.test",
-		"lost@demo.test":        "nobody@demo.test away@elsewhere.test",
+		"lost@demo.test":        "nobody@demo.test",
+		"away@demo.test":        "nobody@demo.test two@elsewhere.test one@demo.test two@elsewhere.test Two@elsewhere.test",
 		"ring@demo.test":        "ring2@demo.test",
 		"ring2@demo.test":       "one@demo.test ring+x@demo.test",
 		"@catch.test":           "one@demo.test",
@@ -79,6 +80,7 @@ func TestResolve(t *testing.T) {
 		{"silent@demo.test", "", ErrDisabled},
 		{"lost@demo.test", "", ErrNoSuchUser},
 		{"ring@demo.test", "", ErrAliasLoop},
+		{"away+x@demo.test", "two@elsewhere.test one+x Two@elsewhere.test", nil},
 		{"one@elsewhere.test", "", ErrNotLocal},
 		{"one@[192.0.2.9]", "", ErrNotLocal},
 		{"postmaster@demo.test", "admin", nil},
@@ -110,6 +112,9 @@ func recipients(rs []Recipient) string {
 		s := r.Address.Local
 		if r.Detail != "" {
 			s += "+" + r.Detail
+		}
+		if r.Remote() {
+			s = r.Address.String()
 		}
 		out = append(out, s)
 	}

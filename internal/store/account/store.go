@@ -33,6 +33,12 @@ type Store struct {
 	cache    *loginCache // set by Attach
 	fallback []byte      // set by Attach: the secret until the journal has one
 
+	uses uses
+
+	onHold, onRelease func(Account) // set before use; nil: nobody asked
+	telling           sync.Mutex    // held during their calls
+	told              map[ID]bool   // guarded by telling: whose hold was told
+
 	// writer holds a token while a change is decided on and committed.
 	writer *semaphore.Weighted
 
@@ -50,6 +56,7 @@ func New(o Options) *Store {
 		argon:  newArgonParams(),
 		writer: semaphore.NewWeighted(1),
 		dir:    newDirectory(),
+		told:   map[ID]bool{},
 	}
 }
 
@@ -66,6 +73,13 @@ func (s *Store) Attach(x *index.Index) error {
 	})
 	if err != nil {
 		return fmt.Errorf("load accounts: %w", err)
+	}
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	for _, e := range dir.accounts {
+		if e.Hold.On() {
+			s.told[e.ID] = true
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
