@@ -1,0 +1,181 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
+	"github.com/breakwater-mail/breakwater/internal/store/fate"
+	"github.com/breakwater-mail/breakwater/internal/store/journal"
+)
+
+const (
+	livesMax      = 1000     // lives of a trace: an answer of a few megabytes
+	signaturesMax = 10       // signatures that are named: a host signs with two
+	headerScanMax = 64 << 10 // octets of our own header fields that are looked at
+)
+
+// Query says whose life is to be told.
+type Query struct {
+	What  string    `json:"what"` // the id of a message, its Message-ID, or an address
+	Since time.Time `json:"since,omitzero"`
+	Until time.Time `json:"until,omitzero"`
+	Limit int       `json:"limit,omitempty"`
+}
+
+// Life is the life of one message.
+type Life struct {
+	ID        string    `json:"id"`
+	MessageID string    `json:"message_id,omitempty"`
+	Source    string    `json:"source"`
+	Account   string    `json:"account,omitempty"` // who submitted it
+	Received  time.Time `json:"received"`
+	Size      int64     `json:"size"`
+	Session   string    `json:"session,omitempty"`
+	RemoteIP  string    `json:"remote_ip,omitempty"`
+	Protocol  string    `json:"protocol,omitempty"`
+	TLS       string    `json:"tls,omitempty"`
+	From      string    `json:"from"`             // "" is the null reverse-path
+	Signed    []string  `json:"signed,omitempty"` // "selector._domainkey.example.org"
+	To        []LifeTo  `json:"recipients"`
+}
+
+// LifeTo is what became of one recipient.
+type LifeTo struct {
+	Address  string      `json:"address"`
+	Rcpt     string      `json:"rcpt,omitempty"`   // as named at RCPT TO, if it is another
+	Sender   string      `json:"sender,omitempty"` // the reverse-path, if it is another
+	State    string      `json:"state"`
+	Due      time.Time   `json:"due,omitzero"` // of an open one: when it is tried
+	Attempts int         `json:"attempts"`
+	Route    string      `json:"route,omitempty"`
+	Events   []LifeEvent `json:"events,omitempty"`
+}
+
+// LifeEvent is one thing that happened.
+type LifeEvent struct {
+	At     time.Time `json:"at"`
+	State  string    `json:"state"`
+	Via    string    `json:"via,omitempty"`
+	TLS    string    `json:"tls,omitempty"`
+	Reply  string    `json:"reply,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+	DSN    string    `json:"dsn,omitempty"`
+	By     string    `json:"by,omitempty"`
+}
+
+// Trace tells the lives of messages, newest first.
+func (l *Ledger) Trace(ctx context.Context, q Query) ([]Life, error) {
+	limit := q.Limit
+	if limit <= 0 || limit > livesMax {
+		limit = livesMax
+	}
+	type found struct {
+		lsn  journal.LSN
+		life Life
+	}
+	var all []found
+	seen := map[journal.LSN]bool{}
+	for _, f := range finds(q.What) {
+		f.Since, f.Until, f.Limit = q.Since, q.Until, limit
+		err := l.fates.Trace(ctx, f, func(m *fate.Message) error {
+			if !seen[m.LSN] {
+				seen[m.LSN] = true
+				all = append(all, found{m.LSN, l.life(m)})
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("look for %q: %w", q.What, err)
+		}
+	}
+	slices.SortFunc(all, func(a, b found) int { return cmp.Compare(b.lsn, a.lsn) })
+	out := []Life{}
+	for _, f := range all[:min(len(all), limit)] {
+		out = append(out, f.life)
+	}
+	return out, nil
+}
+
+// finds are the ways to understand what is asked for. An address looks like a
+// Message-ID without its angle brackets.
+func finds(what string) []fate.Find {
+	switch {
+	case strings.HasPrefix(what, "<"):
+		return []fate.Find{{MessageID: what}}
+	case strings.Contains(what, "@"):
+		out := []fate.Find{{MessageID: "<" + what + ">"}}
+		if a, err := message.ParseAddress(what); err == nil {
+			out = append(out, fate.Find{Address: a.String()})
+		}
+		return out
+	}
+	return []fate.Find{{ID: what}}
+}
+
+func (l *Ledger) life(m *fate.Message) Life {
+	out := Life{
+		ID: m.ID, MessageID: m.MessageID, Source: m.Source.String(), Received: m.Received.UTC(), Size: m.Size,
+		Session: m.Session, Protocol: m.Protocol, TLS: m.TLS, From: m.From.String(), Signed: signatures(m.Headers),
+		To: make([]LifeTo, len(m.Recipients)),
+	}
+	if m.Account != 0 {
+		out.Account = l.o.Owner(m.Account)
+	}
+	if m.RemoteIP.IsValid() {
+		out.RemoteIP = m.RemoteIP.String()
+	}
+	for i := range m.Recipients {
+		out.To[i] = lifeTo(&m.Recipients[i])
+	}
+	return out
+}
+
+func lifeTo(r *fate.Recipient) LifeTo {
+	out := LifeTo{
+		Address: r.Address.String(), Rcpt: r.Rcpt.String(), Sender: r.Sender.String(),
+		State: r.State.String(), Attempts: r.Attempts, Route: r.Route,
+	}
+	if !r.State.Ended() && r.State != fate.Held {
+		out.Due = utc(r.Due)
+	}
+	events := r.Events
+	if len(events) == 0 && !r.Last.At.IsZero() {
+		events = []fate.Event{r.Last}
+	}
+	for _, e := range events {
+		out.Events = append(out.Events, LifeEvent{
+			At: e.At.UTC(), State: e.State.String(), Via: e.Via, TLS: e.TLS,
+			Reply: e.Reply, Reason: e.Reason, DSN: e.DSN, By: e.By,
+		})
+	}
+	return out
+}
+
+// signatures names the keys of the DKIM signatures among header fields that we
+// added: where each stands in the DNS (RFC 6376 §3.6.2.1).
+func signatures(headers string) []string {
+	var out []string
+	headers = headers[:min(len(headers), headerScanMax)]
+	unfolded := strings.NewReplacer("\r\n ", " ", "\r\n\t", " ").Replace(headers)
+	for field := range strings.Lines(unfolded) {
+		name, value, ok := strings.Cut(field, ":")
+		if !ok || !strings.EqualFold(strings.TrimSpace(name), "DKIM-Signature") || len(out) == signaturesMax {
+			continue
+		}
+		tags := map[string]string{}
+		for tag := range strings.SplitSeq(value, ";") {
+			if k, v, ok := strings.Cut(tag, "="); ok {
+				tags[strings.TrimSpace(k)] = strings.TrimSpace(v)
+			}
+		}
+		if tags["s"] != "" && tags["d"] != "" {
+			out = append(out, tags["s"]+"._domainkey."+tags["d"])
+		}
+	}
+	return out
+}
