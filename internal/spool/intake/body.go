@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
+	"github.com/breakwater-mail/breakwater/internal/store/account"
 	"github.com/breakwater-mail/breakwater/internal/store/journal"
 	"github.com/breakwater-mail/breakwater/internal/store/mailbox"
 )
@@ -21,17 +25,29 @@ const receivedMax = 100
 // idBytes make an envelope id: 80 random bits never meet again.
 const idBytes = 10
 
-var errTooLarge = &smtp.Reply{Code: 552, Enhanced: "5.3.4", Text: "Message is larger than this host takes"}
+var (
+	errTooLarge = &smtp.Reply{Code: 552, Enhanced: "5.3.4", Text: "Message is larger than this host takes"}
+	errLoop     = &smtp.Reply{Code: 554, Enhanced: "5.4.6", Text: "Mail loop: too many Received fields"}
+)
 
 // Body is one message on its way in. It belongs to one session.
 type Body struct {
 	in      *Intake
 	e       smtp.Envelope
 	id      string
+	at      time.Time
 	targets []target
 	body    *mailbox.Body
-	size    int64
+	size    int64 // octets that came
+	skip    int64 // octets of Return-Path
 	hops    hopCounter
+	eight   bool    // an octet above 127 came
+	head    *header // nil: nobody wants to see it
+
+	// Of a message from one of our users.
+	edit *submission // nil of all others
+	left []byte      // its header as it leaves
+	sig  Signature   // nil if nothing signs
 }
 
 // Begin begins a message for the recipients that were accepted.
@@ -43,20 +59,64 @@ func (i *Intake) Begin(ctx context.Context, e smtp.Envelope) (*Body, error) {
 	if err != nil {
 		return nil, err
 	}
-	var random [idBytes]byte
-	if _, err := io.ReadFull(i.o.Rand, random[:]); err != nil {
-		return nil, fmt.Errorf("make envelope id: %w", err)
-	}
-	id := strings.ToLower(base32.HexEncoding.EncodeToString(random[:]))
 	// What the client says of the size spares both of us the transfer.
 	if err := i.fits(ctx, &e, ts, e.Size); err != nil {
 		return nil, err
 	}
-	b, err := i.mailboxes.NewBody(ctx, trace(i.o.Hostname, id, &e, i.o.Clock.Now()))
-	if err != nil {
+	b := &Body{in: i, e: e, targets: ts, at: i.o.Clock.Now()}
+	if b.id, err = i.newID(); err != nil {
+		return nil, err
+	}
+	if i.askerOf(&e) == user {
+		b.head, b.edit = new(header), i.submission(b)
+	} else if hasForwards(ts) {
+		b.head = new(header)
+	}
+	if b.body, err = i.mailboxes.NewBody(ctx, b.prefix()); err != nil {
 		return nil, storeReply(err)
 	}
-	return &Body{in: i, e: e, id: id, targets: ts, body: b}, nil
+	return b, nil
+}
+
+// newID makes an envelope id.
+func (i *Intake) newID() (string, error) {
+	var random [idBytes]byte
+	if _, err := io.ReadFull(i.o.Rand, random[:]); err != nil {
+		return "", fmt.Errorf("make envelope id: %w", err)
+	}
+	return strings.ToLower(base32.HexEncoding.EncodeToString(random[:])), nil
+}
+
+// prefix returns our trace fields. The first of them stays here when the
+// message is sent on.
+func (b *Body) prefix() []byte {
+	fields := trace(b.in.o.Hostname, b.id, &b.e, b.at)
+	b.skip = int64(len(returnPath(b.e.From)))
+	if via := forwarder(b.targets); !via.IsZero() {
+		fields = slices.Insert(fields, int(b.skip), []byte("Delivered-To: "+smtp.TracePath(via)+"\r\n")...)
+	}
+	return fields
+}
+
+func hasForwards(ts []target) bool {
+	for _, t := range ts {
+		if t.Remote() && !t.Via.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+// submission begins the header of a message of one of our users.
+func (i *Intake) submission(b *Body) *submission {
+	s := &submission{id: b.id, hostname: i.o.Hostname, date: b.at.Format(headerDate), sender: b.e.From}
+	if s.sender.IsZero() {
+		s.sender = b.e.User
+	}
+	if !i.o.AnyFrom {
+		s.maySend = func(a message.Address) bool { return i.accounts.MaySend(account.ID(b.e.Account), a) }
+	}
+	return s
 }
 
 // Write takes octets of the body as they arrive.
@@ -67,59 +127,120 @@ func (b *Body) Write(p []byte) (int, error) {
 	}
 	b.hops.write(p)
 	if b.hops.received > receivedMax {
-		return 0, &smtp.Reply{Code: 554, Enhanced: "5.4.6", Text: "Mail loop: too many Received fields"}
+		return 0, errLoop
 	}
-	n, err := b.body.Write(p)
-	if err != nil {
-		return n, storeReply(err)
+	b.eight = b.eight || hasEightBit(p)
+	if err := b.take(p); err != nil {
+		return 0, err
 	}
-	return n, nil
+	return len(p), nil
 }
 
-// Commit files the message into the INBOX of every recipient. When it returns
-// nil the message is durable (I1); the id is the one in its Received field.
-func (b *Body) Commit(ctx context.Context) (string, error) {
-	id, err := b.commit(ctx)
-	if err != nil {
-		b.body.Abort()
-	}
-	return id, err
-}
-
-func (b *Body) commit(ctx context.Context) (string, error) {
-	if err := b.in.fits(ctx, &b.e, b.targets, b.size); err != nil {
-		return "", err
-	}
-	d := mailbox.Delivery{ID: b.id, From: b.e.From, Received: b.in.o.Clock.Now(), Filings: make([]mailbox.Filing, len(b.targets))}
-	for n, t := range b.targets {
-		inbox, err := b.in.inbox(ctx, &b.e, t)
-		if err != nil {
-			return "", err
+func hasEightBit(p []byte) bool {
+	for _, c := range p {
+		if c >= 0x80 {
+			return true
 		}
-		d.Filings[n] = mailbox.Filing{Account: t.Account, Mailbox: inbox, Rcpt: t.rcpt}
 	}
-	if _, _, err := b.in.mailboxes.Deliver(ctx, b.body, d); err != nil {
-		return "", storeReply(err)
+	return false
+}
+
+// take stores p, or holds it while it is of a header to be edited.
+func (b *Body) take(p []byte) error {
+	switch {
+	case b.head == nil || b.head.done && b.edit == nil:
+		return b.store(p)
+	case b.edit == nil: // only looked at
+		if _, _, err := b.head.write(p); err != nil {
+			b.head.done = true // what has been seen of it must do
+		}
+		return b.store(p)
+	case b.head.done:
+		return b.content(p)
 	}
-	return b.id, nil
+	begun, rest, err := b.head.write(p)
+	if err != nil || !b.head.done {
+		return err
+	}
+	if err := b.leave(); err != nil {
+		return err
+	}
+	return errors.Join(b.content(begun), b.content(rest))
+}
+
+// leave stores the header as it leaves, and begins the signature.
+func (b *Body) leave() (err error) {
+	if b.left, err = b.edit.edit(b.head.raw); err != nil {
+		return err
+	}
+	b.head.raw = nil
+	if b.in.o.Signer != nil && hasRemotes(b.targets) {
+		b.sig = b.in.o.Signer.Begin(b.edit.author)
+	}
+	if err := b.store(b.left); err != nil {
+		return err
+	}
+	return b.store([]byte("\r\n"))
+}
+
+func hasRemotes(ts []target) bool {
+	for _, t := range ts {
+		if t.Remote() {
+			return true
+		}
+	}
+	return false
+}
+
+// content takes octets of what follows the header.
+func (b *Body) content(p []byte) error {
+	if b.sig != nil {
+		if _, err := b.sig.Write(p); err != nil {
+			return fmt.Errorf("sign body: %w", err)
+		}
+	}
+	return b.store(p)
+}
+
+func (b *Body) store(p []byte) error {
+	if _, err := b.body.Write(p); err != nil {
+		return storeReply(err)
+	}
+	return nil
+}
+
+// end ends a message of which there is no more.
+func (b *Body) end() error {
+	if b.head == nil || b.head.done {
+		return nil
+	}
+	begun := b.head.end()
+	if b.edit == nil {
+		return nil
+	}
+	if err := b.leave(); err != nil {
+		return err
+	}
+	return b.content(begun)
 }
 
 // Abort gives the message up.
 func (b *Body) Abort() { b.body.Abort() }
 
 // inbox finds the INBOX of an account, and makes it for one whose making was
-// cut short by a crash.
-func (i *Intake) inbox(ctx context.Context, e *smtp.Envelope, t target) (mailbox.ID, error) {
-	info, err := i.mailboxes.Lookup(ctx, t.Account, "INBOX")
+// cut short by a crash. The error is a verdict of package account if the
+// account is gone.
+func (i *Intake) inbox(ctx context.Context, id account.ID) (mailbox.ID, error) {
+	info, err := i.mailboxes.Lookup(ctx, id, "INBOX")
 	if errors.Is(err, mailbox.ErrNoSuchMailbox) {
-		if _, gone := i.accounts.ByID(ctx, t.Account); gone != nil {
-			return 0, i.changed(e, t.rcpt, gone)
+		if _, gone := i.accounts.ByID(ctx, id); gone != nil {
+			return 0, gone
 		}
-		i.o.Log.Warn("account has no INBOX: it gets one", telemetry.Account, uint64(t.Account))
-		if err := i.mailboxes.Provision(ctx, t.Account); err != nil {
+		i.o.Log.Warn("account has no INBOX: it gets one", telemetry.Account, uint64(id))
+		if err := i.mailboxes.Provision(ctx, id); err != nil {
 			return 0, storeReply(err)
 		}
-		info, err = i.mailboxes.Lookup(ctx, t.Account, "INBOX")
+		info, err = i.mailboxes.Lookup(ctx, id, "INBOX")
 	}
 	if err != nil {
 		return 0, storeReply(err)
@@ -131,9 +252,12 @@ func (i *Intake) inbox(ctx context.Context, e *smtp.Envelope, t target) (mailbox
 // all who are to get it.
 func (i *Intake) fits(ctx context.Context, e *smtp.Envelope, ts []target, size int64) error {
 	for _, t := range ts {
+		if t.Remote() {
+			return nil
+		}
 		a, err := i.accounts.ByID(ctx, t.Account)
 		if err != nil {
-			return i.changed(e, t.rcpt, err)
+			return i.changed(e, t.named.To, err)
 		}
 		if a.QuotaBytes == 0 || size <= a.QuotaBytes {
 			return nil

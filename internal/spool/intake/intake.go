@@ -82,36 +82,45 @@ func New(o Options, accounts *account.Store, mailboxes *mailbox.Store) *Intake {
 }
 
 // Sender says whether a transaction may begin: the store must be able to take
-// mail, and who has logged in may only send as its own address, with or
-// without a detail, or an alias that leads to it.
-func (i *Intake) Sender(ctx context.Context, e *smtp.Envelope) error {
+// mail, and who has logged in may only send as an address of its own (RFC 6409
+// §6.1).
+func (i *Intake) Sender(_ context.Context, e *smtp.Envelope) error {
 	if err := i.o.Ready(); err != nil {
 		return fmt.Errorf("store is not ready: %w", err)
 	}
-	if e.Account == 0 || e.From.IsZero() {
+	if e.Account == 0 || i.accounts.MaySend(account.ID(e.Account), e.From) {
 		return nil
-	}
-	rs, err := i.accounts.Resolve(ctx, e.From)
-	for _, r := range rs {
-		if uint64(r.Account) == e.Account {
-			return nil
-		}
-	}
-	if err != nil && !isVerdict(err) {
-		return fmt.Errorf("resolve sender: %w", err)
 	}
 	return &smtp.Reply{Code: 553, Enhanced: "5.7.1", Text: fmt.Sprintf("%s is not an address of %s", e.From, e.User)}
 }
 
-// Recipient says whether mail may be sent to to: nil, or the *smtp.Reply that
-// refuses it, or a fault.
+// Recipient says whether a stranger may send mail to to: nil, or the
+// *smtp.Reply that refuses it, or a fault.
 func (i *Intake) Recipient(ctx context.Context, _, to message.Address) error {
-	rs, err := i.accounts.Resolve(ctx, to)
+	return i.Rcpt(ctx, &smtp.Envelope{}, to)
+}
+
+// Rcpt says whether the sender of e, who may have logged in, may send mail to
+// to: nil, or the *smtp.Reply that refuses it, or a fault.
+func (i *Intake) Rcpt(ctx context.Context, e *smtp.Envelope, to message.Address) error {
+	who := i.askerOf(e)
+	ts, err := i.expand(ctx, who, to)
 	if err != nil {
-		return i.refusal(to, err)
+		return err
 	}
-	for _, r := range rs {
-		room, err := i.hasRoom(ctx, r.Account)
+	if err := i.queueable(to, ts); err != nil {
+		return err
+	}
+	if who == user && i.o.Limiter != nil {
+		if r := i.o.Limiter.Recipient(account.ID(e.Account), to); r != nil {
+			return r
+		}
+	}
+	for _, t := range ts {
+		if t.Remote() {
+			return nil
+		}
+		room, err := i.hasRoom(ctx, t.Account)
 		if err != nil {
 			return err
 		}
@@ -173,33 +182,4 @@ func (i *Intake) changed(e *smtp.Envelope, to message.Address, err error) error 
 		return i.refusal(to, err)
 	}
 	return &smtp.Reply{Code: 451, Enhanced: "4.2.0", Text: "A recipient has changed just now, try again: " + to.String()}
-}
-
-// target is an account that a message is for.
-type target struct {
-	account.Recipient
-	rcpt message.Address // as named in RCPT TO, the first one that led here
-}
-
-// targets expands the recipients of an envelope, each account once (I2).
-func (i *Intake) targets(ctx context.Context, e *smtp.Envelope) ([]target, error) {
-	ts := make([]target, 0, len(e.Recipients))
-	seen := make(map[account.ID]bool, len(e.Recipients))
-	for _, r := range e.Recipients {
-		rs, err := i.accounts.Resolve(ctx, r.To)
-		if err != nil {
-			return nil, i.changed(e, r.To, err)
-		}
-		for _, a := range rs {
-			if seen[a.Account] {
-				continue
-			}
-			seen[a.Account] = true
-			if len(ts) == accountsMax {
-				return nil, &smtp.Reply{Code: 452, Enhanced: "4.5.3", Text: "Too many recipients behind these aliases"}
-			}
-			ts = append(ts, target{a, r.To})
-		}
-	}
-	return ts, nil
 }

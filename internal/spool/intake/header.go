@@ -1,0 +1,108 @@
+package intake
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
+	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
+)
+
+const (
+	// headerOctetsMax bounds the header of a message that a user sends, which
+	// is held in memory until its end: twice what a To field with a thousand
+	// names and addresses takes.
+	headerOctetsMax = 256 << 10
+	// headerFieldsMax bounds its fields. Honest mail has a few dozen.
+	headerFieldsMax = 1000
+)
+
+// header gathers the header of a message that passes through it in pieces of
+// any size. It ends with the blank line, or before the first line that cannot
+// be part of it: what follows is the body then, though the blank line is
+// missing.
+type header struct {
+	raw    []byte // whole lines of the header, and the line that is arriving
+	line   int    // where in raw that line begins
+	fields int
+	done   bool
+}
+
+// write takes octets up to the end of the header. It returns what it took too
+// much of, and what it did not take, which are the body in this order.
+func (h *header) write(p []byte) (begun, rest []byte, err error) {
+	for len(p) > 0 && !h.done {
+		n := bytes.IndexByte(p, '\n') + 1
+		if n == 0 {
+			n = len(p)
+		}
+		h.raw, p = append(h.raw, p[:n]...), p[n:]
+		if h.raw[len(h.raw)-1] == '\n' {
+			begun = h.lineEnd()
+		}
+		if !h.done && (len(h.raw) > headerOctetsMax || h.fields > headerFieldsMax) {
+			return nil, nil, &smtp.Reply{Code: 552, Enhanced: "5.3.4", Text: fmt.Sprintf(
+				"The message's header is larger than %d KB or has more than %d fields", headerOctetsMax>>10, headerFieldsMax)}
+		}
+	}
+	return begun, p, nil
+}
+
+// lineEnd looks at the line that has become complete. It returns the line if
+// it is the body's.
+func (h *header) lineEnd() (begun []byte) {
+	line := h.raw[h.line:]
+	switch {
+	case len(line) == 1, len(line) == 2 && line[0] == '\r':
+		h.done = true
+		h.raw = h.raw[:h.line]
+	case h.line > 0 && (line[0] == ' ' || line[0] == '\t'):
+		h.line = len(h.raw)
+	case isField(line):
+		h.fields++
+		h.line = len(h.raw)
+	default:
+		h.done = true
+		begun = bytes.Clone(line)
+		h.raw = h.raw[:h.line]
+	}
+	return begun
+}
+
+// end says that the message has ended, and returns what of it is the body. A
+// last line without its end gets one.
+func (h *header) end() (begun []byte) {
+	if h.done {
+		return nil
+	}
+	if h.line < len(h.raw) {
+		h.raw = append(h.raw, '\r', '\n')
+		begun = h.lineEnd()
+	}
+	h.done = true
+	return begun
+}
+
+// isField reports whether a header field begins in line.
+func isField(line []byte) bool {
+	for range message.Fields(line) {
+		return true
+	}
+	return false
+}
+
+// deliveredTo reports whether a header says that the message has been
+// delivered to an address before.
+func deliveredTo(raw []byte, to message.Address) bool {
+	for f := range message.Fields(raw) {
+		if !f.Is("Delivered-To") {
+			continue
+		}
+		for _, a := range message.ParseAddressList(f.Value()) {
+			if have, ok := addressOf(a); ok && sameAddress(have, to) {
+				return true
+			}
+		}
+	}
+	return false
+}
