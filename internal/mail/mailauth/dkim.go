@@ -1,12 +1,7 @@
 package mailauth
 
 import (
-	"context"
 	"crypto"
-	"errors"
-	"hash"
-	"io"
-	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 )
@@ -19,28 +14,18 @@ type DKIMKey struct {
 	Key      crypto.Signer
 }
 
-// BodyHash is the hash of a body in relaxed form (RFC 6376 §3.4.4), made from
+// BodyHash is the hash of a body in relaxed form (RFC 6376 §3.4.4), made of
 // octets as they come. Not for concurrent use.
-type BodyHash struct {
-	h hash.Hash
-}
+type BodyHash struct{ b *bodyHash }
 
 // NewBodyHash begins a body.
-func NewBodyHash() *BodyHash { return &BodyHash{} }
+func NewBodyHash() *BodyHash { return &BodyHash{newBodyHash(true)} }
 
 // Write takes the next octets of the body; it never fails.
-func (h *BodyHash) Write(b []byte) (int, error) { return len(b), nil }
+func (h *BodyHash) Write(p []byte) (int, error) { return h.b.Write(p) }
 
-// SignDKIM signs a message with each of the keys: it returns one field
-// DKIM-Signature for each, with its CRLFs, to be put in front of the header.
-// header is the message's, with or without its blank line; body has had the
-// whole body. rand is what key operations take. Without keys it is "".
-func SignDKIM(keys []DKIMKey, header []byte, body *BodyHash, now time.Time, rand io.Reader) (string, error) {
-	if len(keys) == 0 {
-		return "", nil
-	}
-	return "", errors.New("no key can sign")
-}
+// Sum ends the body and returns its SHA-256.
+func (h *BodyHash) Sum() []byte { return h.b.Sum() }
 
 // DKIMOutcome is the result of one signature (RFC 8601 §2.7.1).
 type DKIMOutcome string
@@ -52,19 +37,34 @@ const (
 	DKIMPolicy    DKIMOutcome = "policy"    // it fits, but is not good enough for us
 	DKIMNeutral   DKIMOutcome = "neutral"   // it cannot be understood
 	DKIMTempError DKIMOutcome = "temperror" // the DNS did not answer
-	DKIMPermError DKIMOutcome = "permerror" // it never can be checked: no key, or no usable one
+	DKIMPermError DKIMOutcome = "permerror" // it can never be checked: no key, or no usable one
 )
 
-// DKIMResult is what became of one signature of a message.
-type DKIMResult struct {
-	Outcome  DKIMOutcome `json:"result"`
-	Domain   string      `json:"domain,omitempty"` // d=
-	Selector string      `json:"selector,omitempty"`
-	Problem  string      `json:"problem,omitempty"`
-}
-
-// VerifyDKIM checks the signatures of a message, in the order of their fields.
-// The error is that of reading the message.
-func VerifyDKIM(ctx context.Context, r Resolver, msg io.ReaderAt, size int64, now time.Time) ([]DKIMResult, error) {
-	return nil, nil
-}
+// Limits of what a message or a key record can make us do.
+const (
+	// dkimSignaturesMax is how many signatures of a message are checked, from
+	// the top. Lists and relays leave two or three; each costs a question and
+	// an operation with a key.
+	dkimSignaturesMax = 10
+	// dkimFieldOctetsMax bounds a field DKIM-Signature. Real ones have less
+	// than 2 KB, with z= some more.
+	dkimFieldOctetsMax = 32 << 10
+	// dkimNamesMax bounds the names in h=.
+	dkimNamesMax = 500
+	// dkimHeaderOctetsMax bounds the header of a message that is verified, as
+	// the parser of messages does.
+	dkimHeaderOctetsMax = 1 << 20
+	// dkimRecordOctetsMax bounds a key record: 16,384 bits of RSA are 3 KB.
+	dkimRecordOctetsMax = 8 << 10
+	// dkimRecordsMax is how many records at one name are tried. There should
+	// be one (RFC 6376 §3.6.2.2).
+	dkimRecordsMax = 4
+	// dkimRSABitsMin is the shortest key that is believed (RFC 8301 §3.2).
+	dkimRSABitsMin = 1024
+	// dkimRSASignBitsMin is the shortest key that signs: RFC 8301 §3.2 wants
+	// 2,048 and lets 1,024 pass.
+	dkimRSASignBitsMin = 2048
+	// dkimRSABitsMax bounds the work that a stranger's key makes us do. RFC
+	// 8301 §3.2 wants 4,096 to be verified.
+	dkimRSABitsMax = 8192
+)
