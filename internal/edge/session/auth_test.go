@@ -150,3 +150,48 @@ func (c *authClient) login(mech string, tc *tls.Conn) string {
 	nonce, _, _ := strings.Cut(string(challenge), ",")
 	return c.say(b64("c=" + b64(gs2+binding) + "," + nonce + ",p=" + b64(strings.Repeat("p", 32))))
 }
+
+// reviewed is a backend that takes logins back.
+type reviewed struct {
+	accounts
+	gone *bool
+}
+
+func (r reviewed) Current(id sasl.Identity) bool { return id.Account != 7 || !*r.gone }
+
+// TestMail_afterTheLoginWasTakenBack: a thief who is connected when the
+// password is changed sends no more.
+func TestMail_afterTheLoginWasTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		serverTLS, clientTLS := certificate(t)
+		near, far := net.Pipe()
+		defer near.Close()
+		gone := false
+		go func() {
+			defer far.Close()
+			s := New(Options{Users: &room{}}, &room{}, reviewed{gone: &gone})
+			s.ServeConn(t.Context(), listen.NewConn(far, listen.Facts{TLS: serverTLS}))
+		}()
+		c := &authClient{t: t, c: near, r: bufio.NewReader(near)}
+		c.say("")
+		c.say("EHLO client.example")
+		c.say("STARTTLS")
+		tc := tls.Client(near, clientTLS)
+		c.c, c.r = tc, bufio.NewReader(tc)
+		c.say("EHLO client.example")
+		if got := c.login(sasl.Plain, tc); !strings.HasPrefix(got, "235 ") {
+			t.Fatal(got)
+		}
+		if got := c.say("MAIL FROM:<one@demo.test>"); !strings.HasPrefix(got, "250 ") {
+			t.Error(got)
+		}
+		c.say("RSET")
+		gone = true
+		if got := c.say("MAIL FROM:<one@demo.test>"); !strings.HasPrefix(got, "530 5.7.0 ") {
+			t.Error(got)
+		}
+		if got := c.say("RCPT TO:<one@demo.test>"); !strings.HasPrefix(got, "503 ") {
+			t.Error(got)
+		}
+	})
+}

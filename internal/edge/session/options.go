@@ -7,6 +7,7 @@ import (
 
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
+	"github.com/breakwater-mail/breakwater/internal/mail/sasl"
 	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 )
 
@@ -64,7 +65,14 @@ type Options struct {
 	// OnLogin hears of each login: with ok false of each wrong password, but
 	// not of faults. It must not block. nil: nobody wants to know.
 	OnLogin func(ip netip.Addr, ok bool)
+	// Current says whether a login still counts: it is asked at each MAIL, so
+	// that a new password ends what was begun under a stolen one. nil: the
+	// backend is asked if it is a Reviewer; else all logins count.
+	Current func(sasl.Identity) bool
 }
+
+// Reviewer is a backend that knows whether a login still counts.
+type Reviewer interface{ Current(sasl.Identity) bool }
 
 const (
 	// writeTimeoutDefault is how long a client may take to take replies: they

@@ -24,6 +24,9 @@ type Server struct {
 // no Options.Users, offers no AUTH.
 func New(o Options, room Mailroom, backend sasl.Backend) *Server {
 	o = o.withDefaults()
+	if r, ok := backend.(Reviewer); ok && o.Current == nil {
+		o.Current = r.Current
+	}
 	s := &Server{o: o, room: room, backend: backend}
 	s.buffers.New = func() any { return new([readBufferOctets]byte) }
 	s.outs.New = func() any { b := make([]byte, 0, 1<<10); return &b }

@@ -193,6 +193,10 @@ func (n *session) open() error {
 	}
 	n.env = n.d.Envelope()
 	n.facts(n.env)
+	if current := n.s.o.Current; current != nil && n.id.Account != 0 && !current(n.id) {
+		n.denied = &smtp.Reply{Code: 530, Enhanced: "5.7.0", Text: "Your password has changed, connect and log in again"}
+		return n.denied
+	}
 	n.txn, n.denied = n.room.Open(n.work, n.env)
 	return n.denied
 }
