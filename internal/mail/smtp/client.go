@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -80,6 +81,8 @@ var (
 	ErrClientTLS = errors.New("TLS handshake")
 	// ErrClientUsed: the connection is of no use any more.
 	ErrClientUsed = errors.New("connection has failed before")
+	// ErrBodyRead is wrapped where the body that was handed in cannot be read.
+	ErrBodyRead = errors.New("read body")
 	// ErrNotOffered: the server does not offer what the call needs.
 	ErrNotOffered = errors.New("not offered by the server")
 )
@@ -96,6 +99,7 @@ type Client struct {
 	block   []byte    // of a body; made when it is needed
 	until   time.Time // no deadline is later; zero: there is no such bound
 	heard   time.Time // when the last reply came
+	peer    string    // what the server calls itself
 	greeted bool      // the banner has been read
 	tls     bool
 	dead    bool // of no use any more
@@ -150,7 +154,7 @@ func (c *Client) Hello(ctx context.Context) error {
 		if err := c.expect(&r, 220); err != nil {
 			return err
 		}
-		c.greeted = true
+		c.greeted, c.peer = true, firstWord(r.Text)
 	}
 	verb := "EHLO "
 	if c.o.LMTP {
@@ -161,7 +165,7 @@ func (c *Client) Hello(ctx context.Context) error {
 		return err
 	}
 	if r.Code == 250 {
-		c.x = r.Extensions()
+		c.x, c.peer = r.Extensions(), firstWord(r.Text)
 		return nil
 	}
 	c.x = Extensions{}
@@ -259,3 +263,29 @@ func (c *Client) outOfPlace(r *Reply) error {
 	c.dead = true
 	return fmt.Errorf("%w: %d", ErrClientSequence, r.Code)
 }
+
+func firstWord(s string) string {
+	if i := strings.IndexAny(s, " \n"); i >= 0 {
+		s = s[:i]
+	}
+	return s[:min(len(s), HeloMax)]
+}
+
+// Peer is the name by which the server greeted: the first word of its answer
+// to EHLO, or else of its banner.
+func (c *Client) Peer() string { return c.peer }
+
+// Leave says QUIT and closes without waiting for the answer.
+func (c *Client) Leave() {
+	if c.Usable() {
+		_ = c.conn.SetDeadline(time.Time{})
+		if c.o.Now != nil {
+			_ = c.conn.SetDeadline(c.o.Now().Add(leaveWait))
+		}
+		_, _ = c.conn.Write([]byte("QUIT\r\n")) // if it cannot be said, the end of the connection says it
+	}
+	_ = c.Close()
+}
+
+// leaveWait is for six octets to get into the socket's buffer, which is empty.
+const leaveWait = time.Second

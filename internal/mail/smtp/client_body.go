@@ -23,7 +23,7 @@ func (t *transfer) dotted() error {
 	c.out = append(c.out, ".\r\n"...)
 	t.rc.Ended = true
 	if err := c.send(t.ctx, c.o.Times.Block); err != nil {
-		return c.lastWord(t.ctx, err)
+		return t.lastWord(err)
 	}
 	return nil
 }
@@ -45,7 +45,7 @@ func (t *transfer) stuffed() error {
 		}
 		if len(c.out) >= clientBlock {
 			if err := c.send(t.ctx, c.o.Times.Block); err != nil {
-				return c.lastWord(t.ctx, err)
+				return t.lastWord(err)
 			}
 		}
 		if errors.Is(err, io.EOF) {
@@ -58,7 +58,7 @@ func (t *transfer) stuffed() error {
 			err = io.ErrNoProgress
 		}
 		if err != nil {
-			return fmt.Errorf("read body: %w", err)
+			return fmt.Errorf("%w: %w", ErrBodyRead, err)
 		}
 	}
 	switch last {
@@ -69,6 +69,17 @@ func (t *transfer) stuffed() error {
 		c.out = append(c.out, '\r', '\n')
 	}
 	return nil
+}
+
+// lastWord is for a body that could not be sent to its end: a refusal that
+// the server sent before it closed is its verdict on the message.
+func (t *transfer) lastWord(err error) error {
+	err = t.c.lastWord(t.ctx, err)
+	var said *Reply
+	if errors.As(err, &said) {
+		t.rc.Final = *said
+	}
+	return err
 }
 
 // emptyReadsMax is how often in a row a body may give nothing.

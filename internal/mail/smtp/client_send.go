@@ -310,16 +310,19 @@ func (t *transfer) atOnce() error {
 	c.out = append(c.out, make([]byte, t.size)...)
 	if _, err := io.ReadFull(t.body, c.out[at:]); err != nil {
 		c.out = c.out[:0]
-		return fmt.Errorf("read body: %w", err) // nothing was sent
+		return fmt.Errorf("%w: %w", ErrBodyRead, err) // nothing was sent
 	}
-	t.rc.Ended = true
-	if err := c.send(t.ctx, c.o.Times.Block); err != nil {
-		return c.lastWord(t.ctx, err)
+	err := c.send(t.ctx, c.o.Times.Block)
+	if err != nil {
+		err = c.lastWord(t.ctx, err)
 	}
-	for range 1 + len(t.e.Recipients) {
-		if err := t.next(); err != nil {
-			return err
-		}
+	for i := 0; err == nil && i < 1+len(t.e.Recipients); i++ {
+		err = t.next()
+	}
+	if err != nil {
+		var said *Reply
+		t.rc.Ended = !errors.As(err, &said) // 421: it goes, and takes nothing with it
+		return err
 	}
 	refused := t.rc.refused()
 	if refused == nil || !c.o.LMTP {
@@ -379,12 +382,12 @@ func (t *transfer) chunk(size int64, last bool) error {
 		c.out = append(c.out, make([]byte, n)...)
 		if _, err := io.ReadFull(t.body, c.out[at:]); err != nil {
 			c.dead = true // it waits for octets that it cannot be given
-			return fmt.Errorf("read body: %w", err)
+			return fmt.Errorf("%w: %w", ErrBodyRead, err)
 		}
 		left -= n
 		t.rc.Ended = last && left == 0
 		if err := c.send(t.ctx, c.o.Times.Block); err != nil {
-			return c.lastWord(t.ctx, err)
+			return t.lastWord(err)
 		}
 	}
 	return nil

@@ -1,0 +1,329 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
+	"github.com/breakwater-mail/breakwater/internal/spool/queue"
+	"github.com/breakwater-mail/breakwater/internal/spool/tlspolicy"
+	"github.com/breakwater-mail/breakwater/internal/store/fate"
+	"github.com/breakwater-mail/breakwater/internal/store/journal"
+)
+
+// attempt is one call of Carry.
+type attempt struct {
+	ctx      context.Context // of the one call
+	d        *Delivery
+	m        *fate.Message
+	rcpt     []int
+	outcomes []queue.Outcome // the State of one that is not decided is 0
+	content  *content        // nil until it is needed
+	repair   bool            // the message has bare CRs or LFs: it goes out downgraded, or not at all
+	health   queue.Health
+	why      string
+}
+
+// group is those recipients of a job that go the same way.
+type group struct {
+	domain message.Domain
+	hop    *Hop // nil: the domain's MX hosts
+	bad    error
+	left   []int // places in attempt.rcpt that are not decided
+}
+
+// groups sorts the recipients by where they go. There is one group unless an
+// override or a route changed since the queue put them together.
+func (a *attempt) groups() []*group {
+	var all []*group
+	type way struct {
+		hop    *Hop
+		domain message.Domain
+		route  string
+	}
+	known := map[way]*group{}
+	for i, at := range a.rcpt {
+		r := &a.m.Recipients[at]
+		w := way{domain: r.Address.Domain, route: r.Route}
+		var bad error
+		if r.Route != "" {
+			w.hop, bad = a.d.routes.override(r.Route)
+		} else {
+			w.hop = a.d.routes.of(r.Address.Domain)
+		}
+		if w.hop != nil {
+			w.domain = "" // one next hop, whatever the domain
+			if w.route != "" {
+				w.hop, w.route = a.same(all, w.hop), ""
+			}
+		}
+		g := known[w]
+		if g == nil {
+			g = &group{domain: w.domain, hop: w.hop, bad: bad}
+			known[w] = g
+			all = append(all, g)
+		}
+		g.left = append(g.left, i)
+	}
+	return all
+}
+
+// same is the hop of a group if it is the one that h is.
+func (a *attempt) same(all []*group, h *Hop) *Hop {
+	for _, g := range all {
+		if g.hop != nil && *g.hop == *h {
+			return g.hop
+		}
+	}
+	return h
+}
+
+// carry attempts one group.
+func (a *attempt) carry(g *group) {
+	if f := a.open(); f != nil {
+		a.settle(g, f)
+		return
+	}
+	var f *failure
+	switch {
+	case g.bad != nil:
+		f = later("4.3.5", queue.Unknown, "The next hop that an operator named cannot be used (%s).", g.bad)
+	case g.hop != nil:
+		f = a.toHop(g)
+	default:
+		f = a.toDomain(g)
+	}
+	if f != nil {
+		a.settle(g, f)
+	}
+}
+
+// open opens the message, once.
+func (a *attempt) open() *failure {
+	if a.content != nil {
+		return nil
+	}
+	b, err := a.d.bodies(a.ctx, a.m.LSN)
+	if err != nil {
+		return a.unreadable(err)
+	}
+	c, err := newContent(a.m, b)
+	if err != nil {
+		_ = b.Close() // only read from
+		return a.unreadable(err)
+	}
+	a.content = c
+	return nil
+}
+
+// unreadable is for a message that cannot be read here.
+func (a *attempt) unreadable(err error) *failure {
+	var damaged *journal.DamageError
+	switch {
+	case errors.As(err, &damaged):
+		a.d.o.Log.Error("message is damaged, and set aside", telemetry.Env, a.m.ID, telemetry.LSN, a.m.LSN.String(), telemetry.Err, err)
+		f := never("5.3.0", queue.Unknown, "The stored message is damaged.")
+		f.state = fate.SetAside
+		return f
+	case a.ctx.Err() != nil:
+		return interrupted()
+	}
+	a.d.o.Log.Error("message cannot be read", telemetry.Env, a.m.ID, telemetry.LSN, a.m.LSN.String(), telemetry.Err, err)
+	return later("4.3.0", queue.Unknown, "The stored message cannot be read at the moment.")
+}
+
+func (a *attempt) close() {
+	if a.content != nil {
+		_ = a.content.body.Close() // only read from
+	}
+}
+
+// settle decides about all that are left of a group.
+func (a *attempt) settle(g *group, f *failure) {
+	for _, i := range g.left {
+		a.outcomes[i] = f.outcome()
+	}
+	g.left = nil
+	a.feel(f.health, f.reason)
+}
+
+// feel notes what a destination is like. That it took a message from us counts
+// for more than what went wrong besides.
+func (a *attempt) feel(h queue.Health, why string) {
+	if h == queue.Unknown || a.health == queue.Up {
+		return
+	}
+	if a.health, a.why = h, cut(why, fate.ReasonMax); h == queue.Up {
+		a.why = ""
+	}
+}
+
+// result counts the outcomes.
+func (a *attempt) result() queue.Result {
+	for i := range a.outcomes {
+		o := outcomeDeferred
+		switch a.outcomes[i].State {
+		case fate.Relayed:
+			o = outcomeRelayed
+		case fate.Delivered:
+			o = outcomeDelivered
+		case fate.Bounced:
+			o = outcomeBounced
+		case fate.SetAside:
+			o = outcomeSetAside
+		}
+		a.d.o.Metrics.recipients[o].Inc()
+	}
+	return queue.Result{Outcomes: a.outcomes, Health: a.health, Why: a.why}
+}
+
+// toHop attempts a next hop.
+func (a *attempt) toHop(g *group) *failure {
+	policy := a.d.policies.Route(g.hop.Host, g.hop.level())
+	p := peer{host: g.hop.Host, hop: g.hop, policy: policy}
+	if a.m.RequireTLS {
+		if f := p.require(); f != nil {
+			return f
+		}
+	}
+	addrs, f := a.d.addresses(a.ctx, g.hop.Host)
+	if f != nil {
+		f.state, f.health = fate.Deferred, queue.Down // a name that the operator gave will be mended
+		if f.status[0] == '5' {
+			f.status = "4" + f.status[1:]
+		}
+		return f
+	}
+	return a.toAddresses(g, &p, addrs, g.hop.port(), new(int))
+}
+
+// require holds the peer to REQUIRETLS, RFC 8689 §4.2.1.
+func (p *peer) require() *failure {
+	strict, f := p.policy.RequireTLS()
+	if f != nil {
+		return never("5.7.30", queue.Up, "The message demands TLS all the way, and that cannot be had with %s (%s).", p.host, f)
+	}
+	p.policy, p.strict = strict, true
+	return nil
+}
+
+// toDomain attempts a domain's MX hosts, or the address of a literal.
+func (a *attempt) toDomain(g *group) *failure {
+	if addr, ok := g.domain.Literal(); ok { // RFC 5321 §4.1.3
+		return a.toLiteral(g, addr)
+	}
+	x, f := a.d.exchangers(a.ctx, g.domain)
+	if f != nil {
+		return f
+	}
+	decision, err := a.d.policies.For(a.ctx, x.mx)
+	if err != nil {
+		if a.ctx.Err() != nil {
+			return interrupted()
+		}
+		return later("4.7.5", queue.Down, "It cannot be found out how mail for %s has to be secured (%s).", g.domain, err)
+	}
+	tried := 0
+	for _, host := range x.hosts {
+		more, us := a.toHost(g, decision, host, &tried)
+		if more == nil || a.ctx.Err() != nil {
+			return more
+		}
+		f = sooner(f, more)
+		if us || tried >= addrsMax {
+			break
+		}
+	}
+	return f
+}
+
+// toLiteral attempts "user@[192.0.2.1]".
+func (a *attempt) toLiteral(g *group, addr netip.Addr) *failure {
+	if a.d.o.forbidden(addr) {
+		a.d.o.Metrics.forbidden.Inc()
+		return never("5.4.4", queue.Unknown, "The address %s is private or special, and mail is not sent there.", addr)
+	}
+	p := peer{host: string(g.domain), policy: a.d.policies.Route(addr.String(), tlspolicy.Opportunistic)}
+	if a.m.RequireTLS {
+		if f := p.require(); f != nil {
+			return f
+		}
+	}
+	return a.toAddresses(g, &p, []netip.Addr{addr}, a.d.o.Port, new(int))
+}
+
+// toHost attempts one MX host. us says that it is this host by its address, so
+// that none after it may be tried (RFC 5321 §5.1).
+func (a *attempt) toHost(g *group, decision *tlspolicy.Decision, host string, tried *int) (f *failure, us bool) {
+	policy, err := decision.Host(a.ctx, host)
+	if err != nil {
+		var refused *tlspolicy.Failure
+		if !errors.As(err, &refused) {
+			return interrupted(), false
+		}
+		if a.d.o.Observe != nil {
+			a.d.o.Observe(tlspolicy.Session{Policy: refused.Policy, Failure: refused})
+		}
+		return later("4.7.5", queue.Down, "The host %s must not be used (%s).", host, refused).at(host, ""), false
+	}
+	p := peer{host: host, policy: policy}
+	if a.m.RequireTLS {
+		if f := p.require(); f != nil {
+			return f.at(host, ""), false
+		}
+	}
+	addrs, f := a.d.addresses(a.ctx, host)
+	if f != nil {
+		return f.at(host, ""), false
+	}
+	allowed := addrs[:0]
+	for _, addr := range addrs {
+		switch {
+		case a.d.self(addr):
+			return never("5.4.6", queue.Up, "Mail for %s would come back to this host: its MX host %s has an address of ours, but the domain is not one of ours.", g.domain, host).at(host, ""), true
+		case a.d.o.forbidden(addr):
+			a.d.o.Metrics.forbidden.Inc()
+			f = never("5.4.4", queue.Up, "The MX host %s of %s has the address %s, which is private or special: mail is not sent there.", host, g.domain, addr).at(host, "")
+		default:
+			allowed = append(allowed, addr)
+		}
+	}
+	if len(allowed) == 0 {
+		return f, false
+	}
+	return a.toAddresses(g, &p, allowed, a.d.o.Port, tried), false
+}
+
+// self reports whether an address is one of this host.
+func (d *Delivery) self(addr netip.Addr) bool {
+	addr = addr.Unmap()
+	for _, own := range d.o.SelfAddrs {
+		if own.Unmap() == addr {
+			return true
+		}
+	}
+	return false
+}
+
+// toAddresses attempts the addresses of one host; nil if all recipients are
+// decided.
+func (a *attempt) toAddresses(g *group, p *peer, addrs []netip.Addr, port uint16, tried *int) *failure {
+	var f *failure
+	for i, addr := range addrs {
+		if *tried++; *tried > addrsMax {
+			break
+		}
+		p.addr, p.wait = netip.AddrPortFrom(addr.Unmap(), port), a.d.o.Times.Connect
+		if i+1 < len(addrs) && addrs[i+1].Is4() != addr.Is4() {
+			p.wait = min(p.wait, connectFirst)
+		}
+		more := a.toPeer(g, p)
+		if more == nil || a.ctx.Err() != nil {
+			return more
+		}
+		f = sooner(f, more)
+	}
+	return f
+}

@@ -1,0 +1,109 @@
+package delivery
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
+)
+
+// ErrHop is wrapped by [ParseHop].
+var ErrHop = errors.New("malformed next hop")
+
+// Scheme is how a next hop is spoken to.
+type Scheme uint8
+
+// The schemes.
+const (
+	SMTP  Scheme = iota // STARTTLS where it is offered
+	SMTPS               // TLS from the first octet (RFC 8314 §3.3)
+	LMTP                // RFC 2033: the next hop answers for each recipient, and has it then
+)
+
+// String is the scheme as in an URL.
+func (s Scheme) String() string { return [...]string{"smtp", "smtps", "lmtp"}[s] }
+
+// Security is what TLS with a next hop has to be like.
+type Security uint8
+
+// The choices. A hop with a login is under Require, whatever is said.
+const (
+	IfOffered Security = iota // with any certificate
+	Never
+	Require // verified
+)
+
+// Hop is a next hop.
+type Hop struct {
+	Scheme   Scheme
+	Host     string // a name, or an address
+	Port     uint16 // by the scheme if 0: 25, 465, 24
+	TLS      Security
+	User     string // to log in with; "" for none
+	Password string
+}
+
+// hopOctetsMax bounds the text of a next hop: a name has 253 octets.
+const hopOctetsMax = 300
+
+// ParseHop reads "smtp://host:port", "smtps://…", "lmtp://…" or "host:port",
+// which is SMTP. The port may be left out, but not from the last.
+func ParseHop(s string) (Hop, error) {
+	var h Hop
+	if len(s) > hopOctetsMax {
+		return h, fmt.Errorf("%w: too long", ErrHop)
+	}
+	scheme, rest, found := strings.Cut(s, "://")
+	switch strings.ToLower(scheme) {
+	case "smtp":
+	case "smtps":
+		h.Scheme = SMTPS
+	case "lmtp":
+		h.Scheme = LMTP
+	default:
+		if found {
+			return h, fmt.Errorf("%w: %q is none of smtp, smtps and lmtp", ErrHop, scheme)
+		}
+		rest = s
+	}
+	rest = strings.TrimSuffix(rest, "/")
+	host, port, err := net.SplitHostPort(rest)
+	switch {
+	case err == nil:
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 {
+			return h, fmt.Errorf("%w: port %q", ErrHop, port)
+		}
+		h.Port = uint16(n)
+	case !found:
+		return h, fmt.Errorf("%w: %q is not HOST:PORT", ErrHop, s)
+	default:
+		host = strings.TrimSuffix(strings.TrimPrefix(rest, "["), "]")
+	}
+	if a, err := netip.ParseAddr(host); err == nil && a.Zone() == "" {
+		h.Host = a.String()
+		return h, nil
+	}
+	d, err := message.ParseDomain(strings.TrimSuffix(host, "."))
+	if err != nil {
+		return h, fmt.Errorf("%w: %w", ErrHop, err)
+	}
+	h.Host = string(d)
+	return h, nil
+}
+
+// String is the hop as an URL, without the login.
+func (h Hop) String() string {
+	return h.Scheme.String() + "://" + net.JoinHostPort(h.Host, strconv.Itoa(int(h.port())))
+}
+
+func (h Hop) port() uint16 {
+	if h.Port != 0 {
+		return h.Port
+	}
+	return [...]uint16{25, 465, 24}[h.Scheme]
+}
