@@ -1,0 +1,257 @@
+package restraint
+
+import (
+	"math/bits"
+	"time"
+
+	"github.com/breakwater-mail/breakwater/internal/store/account"
+)
+
+// book is what is known of one account's sending.
+type book struct {
+	id   account.ID
+	last int64 // when it was last used, in seconds; orders the books
+
+	hours window // recipients in the last hour, in steps of five minutes
+	days  window // and in the last day, in steps of an hour
+	fresh window // messages to those who were strangers a day ago
+
+	known known // whom it writes to
+
+	// spent is how much of the store of strangers is gone, in millionths, as
+	// of spentAt. spree is all since it was last full, burst what came without
+	// a pause.
+	spent   int64
+	spentAt int64
+	spree   run
+	burst   run
+
+	// What is usual: averages that favour what is new, in millionths.
+	day          int64 // the day that today counts, since 1970
+	hour         int64 // the hour that thisHour counts
+	today        counts
+	thisHour     counts
+	usualDay     mean // recipients
+	usualHour    mean // recipients in an hour in which there were any
+	usualFresh   mean // messages to strangers in such an hour
+	strangersDay mean // strangers a day
+	usualNets    mean // most networks in an hour of a day
+
+	// settled is how many it knew a week or two ago, settling as of the last
+	// turn of a week.
+	week              int64
+	settled, settling int
+
+	results results
+	nets    []visit
+
+	prev, next *book // by last use
+}
+
+// counts are those of one day or hour.
+type counts struct{ recipients, strangers, fresh, nets int64 }
+
+// run is a stretch of sending.
+type run struct {
+	since, last           int64 // seconds since 1970; 0: none
+	recipients, strangers int64
+}
+
+// unit is one of a figure that is kept in millionths.
+const unit = 1_000_000
+
+// mean is an average that favours what is new, in millionths.
+type mean struct {
+	of int64
+	n  int64 // values seen, as far as that matters
+}
+
+// add brings in a value of weight one share-th. In a cautious mean that is so
+// from the beginning, as if nothing had come before; another starts as a plain
+// average.
+func (m *mean) add(v, share int64, cautious bool) {
+	m.n = min(m.n+1, share)
+	w := m.n
+	if cautious {
+		w = share
+	}
+	m.of += (v*unit - m.of) / w
+}
+
+// round is the mean as people are told it: never 0 if there is anything.
+func (m mean) round() int { return int((m.of + unit - 1) / unit) }
+
+const daySeconds = 24 * 60 * 60
+
+// advance brings the book to a time. A clock that is set back changes nothing.
+func (b *book) advance(now time.Time) {
+	t := max(now.Unix(), 1)
+	if b.spentAt == 0 {
+		b.spentAt, b.day, b.hour, b.week = t, t/daySeconds, t/3600, t/daySeconds/7
+	}
+	b.turnHour(t / 3600)
+	b.turnDay(t / daySeconds)
+	b.turnWeek(t / daySeconds / 7)
+	if t <= b.spentAt {
+		return
+	}
+	// A year is enough for any store to fill, and keeps the product small.
+	passed := min(t-b.spentAt, 365*daySeconds)
+	b.spent = max(b.spent-b.refill()*passed/daySeconds, 0)
+	b.spentAt = t
+	if b.spent == 0 {
+		b.spree = run{}
+	}
+}
+
+// refill is what the store of strangers gets back in a day, in millionths.
+func (b *book) refill() int64 {
+	return min(max(refillBase*unit, refillTimes*b.strangersDay.of), refillMost*unit)
+}
+
+func (b *book) turnHour(hour int64) {
+	if hour <= b.hour {
+		return
+	}
+	if b.thisHour.recipients > 0 {
+		b.usualHour.add(b.thisHour.recipients, hourShare, false)
+		b.usualFresh.add(b.thisHour.fresh, hourShare, true)
+	}
+	b.hour, b.thisHour = hour, counts{}
+}
+
+func (b *book) turnDay(day int64) {
+	if day <= b.day {
+		return
+	}
+	for range min(day-b.day, idleDaysMax) {
+		b.usualDay.add(b.today.recipients, dayShare, false)
+		b.strangersDay.add(b.today.strangers, dayShare, true)
+		b.usualNets.add(b.today.nets, dayShare, true)
+		b.today = counts{}
+	}
+	if day-b.day > idleDaysMax {
+		b.usualDay, b.strangersDay, b.usualNets = mean{}, mean{}, mean{}
+	}
+	b.day, b.today = day, counts{}
+}
+
+func (b *book) turnWeek(week int64) {
+	switch week - b.week {
+	case 0:
+		return
+	case 1:
+		b.settled = b.settling
+	default:
+		b.settled = b.known.len()
+	}
+	if week > b.week {
+		b.week, b.settling = week, b.known.len()
+	}
+}
+
+// count notes a recipient that was allowed.
+func (b *book) count(now time.Time, stranger bool) {
+	t := now.Unix()
+	b.hours.add(now, 1)
+	b.days.add(now, 1)
+	b.today.recipients++
+	b.thisHour.recipients++
+	if stranger {
+		b.today.strangers++
+		b.spent += unit
+	}
+	if b.spree.since != 0 || stranger {
+		b.spree.add(t, stranger)
+	}
+	if b.burst.last != 0 && t-b.burst.last > int64(burstGap/time.Second) {
+		b.burst = run{}
+	}
+	b.burst.add(t, stranger)
+}
+
+func (r *run) add(t int64, stranger bool) {
+	if r.since == 0 {
+		r.since = t
+	}
+	r.last = t
+	r.recipients++
+	if stranger {
+		r.strangers++
+	}
+}
+
+// forgive forgets what could hold the account again for what it has done.
+func (b *book) forgive() {
+	b.spent, b.spree, b.burst = 0, run{}, run{}
+	b.results, b.nets, b.fresh = results{}, nil, window{}
+	b.known.settle()
+}
+
+// visit is a network that the account's mail came from.
+type visit struct {
+	network uint32
+	at      int64 // seconds
+}
+
+// from notes a network.
+func (b *book) from(network uint32, now time.Time) {
+	t := now.Unix()
+	oldest := -1
+	found := false
+	for i := range b.nets {
+		if b.nets[i].network == network {
+			b.nets[i].at, found = t, true
+		}
+		if oldest < 0 || b.nets[i].at < b.nets[oldest].at {
+			oldest = i
+		}
+	}
+	switch {
+	case found:
+	case len(b.nets) < networksMax:
+		b.nets = append(b.nets, visit{network, t})
+	default:
+		b.nets[oldest] = visit{network, t}
+	}
+	b.today.nets = max(b.today.nets, int64(b.networksNow(now)))
+}
+
+// networksNow is how many networks the account's mail came from in the last
+// hour.
+func (b *book) networksNow(now time.Time) int {
+	n := 0
+	for _, v := range b.nets {
+		if v.at > now.Unix()-3600 {
+			n++
+		}
+	}
+	return n
+}
+
+// results are the last ends of what the account sent, a bit each: 1 is a
+// bounce.
+type results struct {
+	ring uint64
+	n    int   // at most resultsMax
+	at   int64 // of the last, in seconds
+}
+
+func (r *results) add(now time.Time, bounced bool) {
+	if n, _ := r.count(now); n == 0 {
+		*r = results{}
+	}
+	r.ring <<= 1
+	if bounced {
+		r.ring |= 1
+	}
+	r.n, r.at = min(r.n+1, resultsMax), now.Unix()
+}
+
+// count tells how many results there are, and how many of them are bounces.
+func (r *results) count(now time.Time) (n, bounced int) {
+	if now.Unix()-r.at > int64(resultsKeep/time.Second) {
+		return 0, 0
+	}
+	return r.n, bits.OnesCount64(r.ring)
+}

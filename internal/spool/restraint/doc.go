@@ -1,0 +1,49 @@
+// Package restraint judges what accounts send: it counts their recipients
+// against limits, learns what each of them usually does, and says when one has
+// begun to behave as if its password were in the wrong hands.
+//
+// It is apart from spool/intake, which asks it, because it has a memory of its
+// own that outlives the process, and from store/account, whose facts are in
+// the journal: what is usual for somebody is no fact, and losing it costs
+// nothing but learning it anew. It never acts: a verdict is a value, and the
+// hold that follows from one is store/account's.
+//
+// Flow: spool/intake asks Recipient at each RCPT of a user, and Message when
+// the body has ended; the queue tells Bounced and Relayed; whoever knows a
+// session's address tells Seen. Guard joins them to store/account, so that a
+// verdict becomes a hold. Released is told when a hold ends.
+//
+// What holds an account, in numbers that limits.go explains:
+//
+//   - Strangers. A recipient whom the account never wrote to costs one of a
+//     store that fills up again slowly, at twice the account's usual pace. A
+//     person who writes to a new one now and then never notices; who sends
+//     to a bought list has emptied it after some 100, at any pace that would
+//     get anywhere. Many bounces or networks make the store smaller.
+//   - Messages at machine pace to those whom it did not know yesterday.
+//   - Bounces, when they are a third of what it sent.
+//
+// An account whose limits the operator raised sends to lists: its store is as
+// large as the limit until it has sent for a while, and half of those it knows
+// from then on. The limits themselves only delay: they are told with their end.
+//
+// Invariants:
+//
+//   - The same questions at the same times give the same answers: the clock is
+//     handed in, arithmetic is in whole numbers, nothing is drawn by lot.
+//   - Every recipient that was allowed has been counted before it is answered,
+//     whichever of several sessions it came by.
+//   - Memory is bounded: books of accounts (Options.MaxAccounts) and names in
+//     them (Options.MaxKnown); those not used for longest go first.
+//   - A file that is damaged or of another format is set aside, logged, and
+//     begun anew.
+//
+// Concurrency: all methods may be called at any time; one lock guards all. No
+// method but Run and Close touches the file.
+//
+// Limits: limits.go. 8 octets for each name that an account knows, about 600
+// for the rest of its book.
+//
+// RFCs: 5321 §4.5.3.1.10 and 3463 §3.8 (the replies), 6409 §6 (a submission
+// server may enforce policy).
+package restraint

@@ -1,0 +1,201 @@
+package restraint
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/breakwater-mail/breakwater/internal/store/account"
+)
+
+// The file's format is described in docs/formats/restraint.md.
+
+const (
+	magic         = "bw-sent\n"
+	formatVersion = 1
+	headLen       = len(magic) + 2 + 2 + 4 // version, nothing, checksum
+
+	bookBytesMin = 40 // a book has more numbers than that
+
+	figureMax = 1 << 50 // of a figure: nothing counted or averaged gets there
+	timeMax   = 1 << 40 // seconds
+)
+
+var errFormat = errors.New("no file of this format")
+
+// snapshot is what a file holds.
+type snapshot struct {
+	secret secret
+	books  []*book // the one used longest ago first
+}
+
+func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
+
+// encode writes down everything. r.mu is held.
+func (r *Restraint) encode() []byte {
+	b := make([]byte, headLen, headLen+len(r.secret)+10+600*len(r.books)+8*r.names)
+	copy(b, magic)
+	binary.LittleEndian.PutUint16(b[len(magic):], formatVersion)
+	b = append(b, r.secret[:]...)
+	b = binary.AppendUvarint(b, uint64(len(r.books)))
+	for k := r.recent.oldest; k != nil; k = k.next {
+		c := coder{b: b}
+		c.book(k)
+		b = c.b
+	}
+	binary.LittleEndian.PutUint32(b[headLen-4:], crc32.Checksum(b[headLen:], castagnoli()))
+	return b
+}
+
+// decode reads what encode wrote. The error wraps errFormat.
+func decode(b []byte) (snapshot, error) {
+	if len(b) < headLen || string(b[:len(magic)]) != magic {
+		return snapshot{}, fmt.Errorf("%w: it does not begin like one", errFormat)
+	}
+	if v := binary.LittleEndian.Uint16(b[len(magic):]); v != formatVersion {
+		return snapshot{}, fmt.Errorf("%w: version %d, not %d", errFormat, v, formatVersion)
+	}
+	if binary.LittleEndian.Uint32(b[headLen-4:]) != crc32.Checksum(b[headLen:], castagnoli()) {
+		return snapshot{}, fmt.Errorf("%w: the checksum differs: it is damaged", errFormat)
+	}
+	c := coder{b: b[headLen:], reads: true}
+	var s snapshot
+	copy(s.secret[:], c.octets(len(s.secret)))
+	var n int64
+	c.number(&n, int64(len(c.b)/bookBytesMin))
+	seen := map[account.ID]bool{}
+	for range n {
+		k := newBook(0)
+		c.book(k)
+		if c.bad || k.id == 0 || seen[k.id] {
+			c.bad = true
+			break
+		}
+		seen[k.id] = true
+		s.books = append(s.books, k)
+	}
+	if c.bad || len(c.b) != 0 {
+		return snapshot{}, fmt.Errorf("%w: its contents make no sense", errFormat)
+	}
+	return s, nil
+}
+
+// coder writes values behind b, or takes them off its front. What reads and
+// what writes a book is one function, so that they cannot differ. After a value
+// that is malformed all are zero, and bad is true.
+type coder struct {
+	b     []byte
+	reads bool
+	bad   bool
+}
+
+func (c *coder) octets(n int) []byte {
+	if c.bad || n > len(c.b) {
+		c.bad, c.b = true, nil
+		return nil
+	}
+	out := c.b[:n]
+	c.b = c.b[n:]
+	return out
+}
+
+// number carries a number from 0 to most.
+func (c *coder) number(v *int64, most int64) {
+	if !c.reads {
+		c.b = binary.AppendUvarint(c.b, uint64(min(max(*v, 0), most)))
+		return
+	}
+	n, size := binary.Uvarint(c.b)
+	if c.bad || size <= 0 || n > uint64(most) {
+		c.bad, c.b = true, nil
+		*v = 0
+		return
+	}
+	c.b = c.b[size:]
+	*v = int64(n)
+}
+
+func (c *coder) int(v *int, most int64) {
+	n := int64(*v)
+	c.number(&n, most)
+	*v = int(n)
+}
+
+func (c *coder) fixed64(v *uint64) {
+	if !c.reads {
+		c.b = binary.LittleEndian.AppendUint64(c.b, *v)
+	} else if o := c.octets(8); o != nil {
+		*v = binary.LittleEndian.Uint64(o)
+	}
+}
+
+func (c *coder) book(k *book) {
+	id := int64(k.id)
+	c.number(&id, 1<<62)
+	k.id = account.ID(id)
+	for _, w := range []*window{&k.hours, &k.days, &k.fresh} {
+		c.window(w)
+	}
+	for _, t := range []*int64{&k.last, &k.spentAt, &k.day, &k.hour, &k.week} {
+		c.number(t, timeMax)
+	}
+	c.number(&k.spent, figureMax)
+	for _, r := range []*run{&k.spree, &k.burst} {
+		c.number(&r.since, timeMax)
+		c.number(&r.last, timeMax)
+		c.number(&r.recipients, figureMax)
+		c.number(&r.strangers, figureMax)
+	}
+	for _, n := range []*counts{&k.today, &k.thisHour} {
+		for _, v := range []*int64{&n.recipients, &n.strangers, &n.fresh, &n.nets} {
+			c.number(v, 1<<32)
+		}
+	}
+	for _, m := range []*mean{&k.usualDay, &k.usualHour, &k.usualFresh, &k.strangersDay, &k.usualNets} {
+		c.number(&m.of, figureMax)
+		c.number(&m.n, dayShare+hourShare)
+	}
+	c.int(&k.settled, knownMax)
+	c.int(&k.settling, knownMax)
+	c.fixed64(&k.results.ring)
+	c.int(&k.results.n, resultsMax)
+	c.number(&k.results.at, timeMax)
+	c.lists(k)
+}
+
+func (c *coder) window(w *window) {
+	c.number(&w.at, timeMax)
+	size, _ := w.size()
+	for i := range size {
+		n := int64(w.steps[i])
+		c.number(&n, 1<<32-1)
+		w.steps[i] = uint32(n)
+	}
+}
+
+func (c *coder) lists(k *book) {
+	n := len(k.nets)
+	c.int(&n, networksMax)
+	if c.reads {
+		k.nets = make([]visit, n)
+	}
+	for i := range k.nets {
+		network := int64(k.nets[i].network)
+		c.number(&network, 1<<32-1)
+		k.nets[i].network = uint32(network)
+		c.number(&k.nets[i].at, timeMax)
+	}
+	n = len(k.known)
+	c.int(&n, knownMax)
+	if c.reads {
+		if n > len(c.b)/8 {
+			c.bad = true
+			return
+		}
+		k.known = make(known, n)
+	}
+	for i := range k.known {
+		c.fixed64(&k.known[i])
+	}
+}

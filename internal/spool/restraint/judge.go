@@ -1,0 +1,193 @@
+package restraint
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
+	"github.com/breakwater-mail/breakwater/internal/store/account"
+)
+
+// book returns the book of an account, brought to a time, and makes one if
+// there is none.
+func (r *Restraint) book(id account.ID, now time.Time) *book {
+	b := r.books[id]
+	if b == nil {
+		b = newBook(id)
+		r.books[id] = b
+	} else {
+		r.recent.remove(b)
+	}
+	r.recent.push(b)
+	r.dirty = true
+	b.last = now.Unix()
+	b.advance(now)
+	r.shrink()
+	return b
+}
+
+func newBook(id account.ID) *book { return &book{id: id, days: window{day: true}} }
+
+// shrink forgets the accounts that have not sent for longest, but for the
+// newest, until the rest is within the bounds.
+func (r *Restraint) shrink() {
+	for (len(r.books) > r.o.MaxAccounts || r.names > r.o.MaxKnown) && len(r.books) > 1 {
+		old := r.recent.oldest
+		r.recent.remove(old)
+		delete(r.books, old.id)
+		r.names -= old.known.len()
+	}
+	r.o.Metrics.accounts.Set(float64(len(r.books)))
+}
+
+// recipient judges one recipient, and counts it if it is allowed.
+func (r *Restraint) recipient(b *book, s Sender, to message.Address, local bool, now time.Time) Answer {
+	if a := r.withinLimits(b, s, now); a.Verdict != Allow {
+		return a
+	}
+	if local {
+		b.count(now, false)
+		return Answer{}
+	}
+	n := r.secret.name(to)
+	stranger := b.known.find(n) < 0
+	if room := r.capacity(b, s, now) * unit; stranger && b.spent+unit > room {
+		return Answer{Verdict: Hold, Reason: b.describe(now)}
+	}
+	if b.known.meet(n, now.Unix()/daySeconds) {
+		r.names++
+		r.shrink()
+	}
+	b.count(now, stranger)
+	return Answer{}
+}
+
+// limits are those that apply to a sender.
+func (r *Restraint) limits(s Sender) (hour, day int) {
+	hour, day = r.o.Hour, r.o.Day
+	if s.Hour > 0 {
+		hour = int(min(s.Hour, 1<<31-1))
+	}
+	if s.Day > 0 {
+		day = int(min(s.Day, 1<<31-1))
+	}
+	return hour, day
+}
+
+func (r *Restraint) withinLimits(b *book, s Sender, now time.Time) Answer {
+	hour, day := r.limits(s)
+	for _, l := range []struct {
+		w     *window
+		limit int
+		per   string
+	}{{&b.days, day, "a day"}, {&b.hours, hour, "an hour"}} {
+		if l.w.sum(now) < l.limit {
+			continue
+		}
+		until := l.w.below(now, l.limit)
+		return Answer{Verdict: Limit, Until: until, Reason: fmt.Sprintf("The limit of this account, %d recipients %s, is reached; it can send again after %s UTC",
+			l.limit, l.per, until.Format("2006-01-02 15:04"))}
+	}
+	return Answer{}
+}
+
+// capacity is the size of an account's store of strangers now.
+func (r *Restraint) capacity(b *book, s Sender, now time.Time) int64 {
+	c := int64(strangersBase + min(strangersMore, b.known.len()/strangersPart))
+	if bulk := r.bulk(s); bulk > 0 {
+		if int64(b.settled) >= bulk/2 {
+			bulk = int64(b.settled) / 2
+		}
+		c = max(c, bulk)
+	}
+	if n, bounced := b.results.count(now); n >= resultsNote && bounced*bounceNote >= n {
+		c /= bouncePart
+	}
+	if b.scattered(now) {
+		c /= networksPart
+	}
+	return c
+}
+
+// bulk is the larger of the limits that the operator has raised for a sender
+// beyond the default; 0 if there is none.
+func (r *Restraint) bulk(s Sender) (n int64) {
+	if s.Hour > int64(r.o.Hour) {
+		n = s.Hour
+	}
+	if s.Day > int64(r.o.Day) {
+		n = max(n, s.Day)
+	}
+	return min(n, 1<<31-1)
+}
+
+// scattered tells whether the account's mail comes from more networks at once
+// than one person is in.
+func (b *book) scattered(now time.Time) bool {
+	return b.networksNow(now) > networksFree+networksTimes*b.usualNets.round()
+}
+
+// message judges a whole message by its recipients elsewhere.
+func (r *Restraint) message(b *book, s Sender, to []message.Address, now time.Time) Answer {
+	day := now.Unix() / daySeconds
+	for _, t := range to {
+		if b.known.settled(r.secret.name(t), day) {
+			continue
+		}
+		most := max(floodMessages, floodTimes*b.usualFresh.of/unit, r.bulk(s))
+		if int64(b.fresh.sum(now)) >= most {
+			return Answer{Verdict: Hold, Reason: fmt.Sprintf("%d messages within an hour to people it did not write to before today; %s", most+1, b.usually(true))}
+		}
+		b.fresh.add(now, 1)
+		b.thisHour.fresh++
+		break
+	}
+	return Answer{}
+}
+
+// describe says in figures why the store of strangers is empty: what the burst
+// was if that did most of it, else all since the store was last full.
+func (b *book) describe(now time.Time) string {
+	what := b.spree
+	if b.burst.last != 0 && now.Unix()-b.burst.last <= int64(burstGap/time.Second) && 5*b.burst.strangers >= 4*b.spree.strangers {
+		what = b.burst
+	}
+	took := time.Duration(now.Unix()-what.since) * time.Second
+	text := fmt.Sprintf("%d recipients in %s, %d never written to before", what.recipients+1, span(took), what.strangers+1)
+	if b.scattered(now) {
+		text += fmt.Sprintf(", from %d networks within an hour", b.networksNow(now))
+	}
+	return text + "; " + b.usually(took <= 12*time.Hour)
+}
+
+// usually says what is usual for the account.
+func (b *book) usually(hour bool) string {
+	n, per := b.usualDay.round(), "a day"
+	if hour {
+		n, per = b.usualHour.round(), "an hour"
+	}
+	if n == 0 {
+		return "it has sent hardly anything before"
+	}
+	return fmt.Sprintf("usual is %d %s", n, per)
+}
+
+// span is a stretch of time as people say it.
+func span(d time.Duration) string {
+	count := func(n int64, what string) string {
+		if n == 1 {
+			return "1 " + what
+		}
+		return strconv.FormatInt(n, 10) + " " + what + "s"
+	}
+	switch {
+	case d < 2*time.Minute:
+		return count(max(int64(d/time.Second), 1), "second")
+	case d < 2*time.Hour:
+		return count(int64(d/time.Minute), "minute")
+	case d < 48*time.Hour:
+		return count(int64(d/time.Hour), "hour")
+	}
+	return count(int64(d/(24*time.Hour)), "day")
+}
