@@ -45,7 +45,7 @@ func (p *program) Send(ctx context.Context, n Notice) error {
 	if err != nil {
 		return fmt.Errorf("%w: encode notice: %w", ErrRefused, err)
 	}
-	var said tail
+	var said head
 	c := exec.CommandContext(ctx, p.path, p.args...)
 	c.Stdin = bytes.NewReader(append(body, '\n'))
 	c.Stdout, c.Stderr = &said, &said
@@ -79,16 +79,16 @@ func environment(n Notice) []string {
 	return env
 }
 
-// tail takes any amount of output and keeps the beginning. Package exec writes
+// head takes any amount of output and keeps the beginning. Package exec writes
 // to it from one goroutine, as stdout and stderr are the same.
-type tail struct{ b []byte }
+type head struct{ b []byte }
 
-func (t *tail) Write(p []byte) (int, error) {
-	t.b = append(t.b, p[:min(len(p), execOutputMax-len(t.b))]...)
+func (h *head) Write(p []byte) (int, error) {
+	h.b = append(h.b, p[:min(len(p), execOutputMax-len(h.b))]...)
 	return len(p), nil
 }
 
 // String is one line, fit for a log.
-func (t *tail) String() string {
-	return cut(strings.Join(strings.Fields(plain(string(t.b))), " "), execErrorsMax)
+func (h *head) String() string {
+	return cut(strings.Join(strings.Fields(plain(string(h.b))), " "), execErrorsMax)
 }
