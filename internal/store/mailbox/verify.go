@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"zombiezen.com/go/sqlite"
 
@@ -54,10 +56,15 @@ func (s *Store) verifyIndex(ctx context.Context, scratch string, fn func(Finding
 		if err != nil {
 			return err
 		}
-		view := New(Options{Clock: s.o.Clock, Limits: s.o.Limits}, s.j)
-		return index.Rebuild(ctx, scratch, s.j, upTo, []index.View{view}, func(fresh *sqlite.Conn) error {
+		views := []index.View{New(Options{Clock: s.o.Clock, Limits: s.o.Limits}, s.j)}
+		for _, v := range s.o.Others {
+			if v, ok := v.(Verifier); ok {
+				views = append(views, v.Fresh())
+			}
+		}
+		return index.Rebuild(ctx, scratch, s.j, upTo, views, func(fresh *sqlite.Conn) error {
 			c := comparison{s: s, live: live, fresh: fresh, fn: fn, lost: make(map[journal.LSN]bool)}
-			return errors.Join(c.mailboxes(), c.subscriptions(), c.messages(), c.filings())
+			return errors.Join(c.mailboxes(), c.subscriptions(), c.messages(), c.filings(), c.held(), c.others())
 		})
 	})
 }
@@ -274,4 +281,36 @@ func (c *comparison) filings() error {
 				c.wrong(fmt.Sprintf("message is %+v in the index and %+v by the journal", live.e, fresh.e), whose(live))
 			}
 		})
+}
+
+// held reports the lost messages that another view still needs.
+func (c *comparison) held() error {
+	for _, lsn := range slices.Sorted(maps.Keys(c.lost)) {
+		for _, v := range c.s.o.Others {
+			held, err := v.Holds(c.live, lsn)
+			if err != nil {
+				return err
+			}
+			if held {
+				c.fn(Finding{What: fmt.Sprintf("message of LSN %s is lost, and not all its recipients have got it", lsn), LSN: lsn})
+			}
+		}
+	}
+	return nil
+}
+
+// others lets the other views compare their tables.
+func (c *comparison) others() error {
+	for _, v := range c.s.o.Others {
+		v, ok := v.(Verifier)
+		if !ok {
+			continue
+		}
+		if err := v.Compare(c.live, c.fresh, func(what string, lsn journal.LSN) {
+			c.fn(Finding{What: what, LSN: lsn, Index: true})
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

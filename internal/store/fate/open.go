@@ -1,0 +1,120 @@
+package fate
+
+import (
+	"context"
+	"fmt"
+
+	"zombiezen.com/go/sqlite"
+
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
+	"github.com/breakwater-mail/breakwater/internal/store/account"
+	"github.com/breakwater-mail/breakwater/internal/store/index"
+	"github.com/breakwater-mail/breakwater/internal/store/journal"
+)
+
+// OnUpdate sets what is told of new open recipients and of changes, in the
+// order of the journal. It is called by the index's writer after the tables
+// show them: it must not block and must not ask the store. Set it once, before
+// the index is served from.
+func (s *Store) OnUpdate(fn func([]Update)) { s.update = fn }
+
+// Committed implements index.View.
+func (s *Store) Committed(rs []index.Applied) {
+	var all []Update
+	for _, r := range rs {
+		if us, ok := r.Result.([]Update); ok {
+			all = append(all, us...)
+		}
+	}
+	if len(all) == 0 {
+		return
+	}
+	for i := range all {
+		s.o.Metrics.updates.WithLabelValues(all[i].State.String()).Inc()
+	}
+	s.overtake(all)
+	if s.update != nil {
+		s.update(all)
+	}
+}
+
+// scan is one call of Open: what has changed since its snapshot was taken is
+// not told from the snapshot.
+type scan struct{ changed map[place]struct{} }
+
+// overtake makes calls of Open that are under way pass over what is being told.
+func (s *Store) overtake(us []Update) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for sc := range s.scans {
+		for i := range us {
+			sc.changed[place{us[i].LSN, us[i].Rcpt}] = struct{}{}
+		}
+	}
+}
+
+// Open calls fn with every recipient that has not ended, oldest message first.
+// What OnUpdate's function is told meanwhile is not told by fn any more, so
+// that its receiver is never told what was, after what is. fn must not ask the
+// store. It returns fn's first error.
+func (s *Store) Open(ctx context.Context, fn func(Open) error) error {
+	if s.x == nil {
+		return errDetached
+	}
+	sc := &scan{changed: make(map[place]struct{})}
+	s.mu.Lock()
+	s.scans[sc] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.scans, sc)
+	}()
+	domains := interner{seen: make(map[string]string)}
+	err := s.x.Read(ctx, func(conn *sqlite.Conn) error {
+		return each(conn, "SELECT "+openColumns+" FROM fate_open ORDER BY lsn, place", func(st *sqlite.Stmt) error {
+			o := Open{
+				LSN: journal.LSN(st.ColumnInt64(0)), Rcpt: st.ColumnInt(1), State: State(st.ColumnInt64(2)), Due: timeOf(st.ColumnInt64(3)),
+				Received: timeOf(st.ColumnInt64(4)), Attempts: st.ColumnInt(5), Warned: st.ColumnInt64(6) != 0,
+				Account: account.ID(st.ColumnInt64(7)), Domain: message.Domain(domains.text(st, 8)), Route: domains.text(st, 9),
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if _, told := sc.changed[place{o.LSN, o.Rcpt}]; told {
+				return nil
+			}
+			return fn(o)
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("read open recipients: %w", err)
+	}
+	return nil
+}
+
+// interner keeps texts that repeat once.
+type interner struct {
+	seen map[string]string
+	buf  []byte
+}
+
+// text returns a column's text.
+func (p *interner) text(st *sqlite.Stmt, i int) string {
+	n := st.ColumnLen(i)
+	if n == 0 {
+		return ""
+	}
+	if cap(p.buf) < n {
+		p.buf = make([]byte, n, 2*n)
+	}
+	b := p.buf[:n]
+	st.ColumnBytes(i, b)
+	if s, ok := p.seen[string(b)]; ok {
+		return s
+	}
+	s := string(b)
+	if len(p.seen) < domainsMax {
+		p.seen[s] = s
+	}
+	return s
+}

@@ -1,0 +1,62 @@
+-- What became of accepted mail. Every row follows from the journal's records;
+-- docs/formats/index.md explains the columns.
+
+-- One row for each message; facts are as the record has them.
+CREATE TABLE fate_messages (
+	lsn INTEGER PRIMARY KEY,
+	received INTEGER NOT NULL,
+	account INTEGER NOT NULL,
+	accepted INTEGER NOT NULL,
+	delivered INTEGER NOT NULL,
+	relayed INTEGER NOT NULL,
+	bounced INTEGER NOT NULL,
+	discarded INTEGER NOT NULL,
+	set_aside INTEGER NOT NULL,
+	queued INTEGER NOT NULL,
+	facts BLOB NOT NULL
+);
+
+-- For sums: they are read from this alone.
+CREATE INDEX fate_sums ON fate_messages (
+	received, account, accepted, delivered, relayed, bounced, discarded, set_aside, queued
+);
+
+-- Recipients that have not ended.
+CREATE TABLE fate_open (
+	lsn INTEGER NOT NULL,
+	place INTEGER NOT NULL,
+	state INTEGER NOT NULL,
+	due INTEGER NOT NULL,
+	received INTEGER NOT NULL,
+	attempts INTEGER NOT NULL,
+	warned INTEGER NOT NULL,
+	account INTEGER NOT NULL,
+	domain TEXT NOT NULL,
+	route TEXT NOT NULL,
+	changed INTEGER NOT NULL,
+	last INTEGER NOT NULL,
+	events BLOB NOT NULL,
+	PRIMARY KEY (lsn, place)
+) WITHOUT ROWID;
+
+-- Recipients that have ended after they had been open.
+CREATE TABLE fate_ended (
+	lsn INTEGER NOT NULL,
+	place INTEGER NOT NULL,
+	state INTEGER NOT NULL,
+	changed INTEGER NOT NULL,
+	standing BLOB NOT NULL,
+	PRIMARY KEY (lsn, place)
+) WITHOUT ROWID;
+
+-- Which messages of a block of LSNs have a name: sorted keys of 4 octets.
+CREATE TABLE fate_names (
+	block INTEGER PRIMARY KEY,
+	keys BLOB NOT NULL
+);
+
+-- Up to where books have been purged: one row, or none.
+CREATE TABLE fate_purged (
+	id INTEGER PRIMARY KEY,
+	floor INTEGER NOT NULL
+);
