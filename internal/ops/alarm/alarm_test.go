@@ -41,6 +41,12 @@ func (l *list) Send(ctx context.Context, n Notice) error {
 	return ctx.Err()
 }
 
+func (l *list) attempts() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.n
+}
+
 // events is what it got, as "event key severity".
 func (l *list) events() []string {
 	l.mu.Lock()
@@ -223,8 +229,8 @@ func TestSinks_retry(t *testing.T) {
 			run(t, a, Watch{}, func() {
 				a.Raise("k", Critical, "x", nil)
 				time.Sleep(c.within)
-				if l.n != c.attempts || len(l.events()) != c.got {
-					t.Errorf("%s: %d attempts, %d taken; want %d and %d", name, l.n, len(l.events()), c.attempts, c.got)
+				if n := l.attempts(); n != c.attempts || len(l.events()) != c.got {
+					t.Errorf("%s: %d attempts, %d taken; want %d and %d", name, n, len(l.events()), c.attempts, c.got)
 				}
 			})
 		})

@@ -106,8 +106,9 @@ func finish(ctx context.Context, conn net.Conn) error {
 	}
 	_, err := c.Read(make([]byte, 1))
 	var slow net.Error
-	if err == nil || errors.Is(err, io.EOF) || errors.As(err, &slow) && slow.Timeout() {
-		return nil
+	switch {
+	case err == nil, errors.Is(err, io.EOF), errors.As(err, &slow) && slow.Timeout(), wait.Err() != nil:
+		return nil // it is the kernel's by now
 	}
 	return fmt.Errorf("close: %w", err)
 }

@@ -87,16 +87,16 @@ func TestWatch_hangs(t *testing.T) {
 		l := &list{}
 		a := New(Options{}, l)
 		dead := make(chan struct{})
-		looks := 0
+		var looks atomic.Int32
 		w := Watch{
 			DiskFree: 1, Disk: func() (int64, error) { <-dead; return 1 << 30, nil },
-			Journal: func() error { looks++; return nil },
+			Journal: func() error { looks.Add(1); return nil },
 		}
 		run(t, a, w, func() {
 			time.Sleep(10 * time.Minute)
 			equal(t, l.events(), "raised silent-disk critical")
-			if looks < 39 {
-				t.Errorf("the journal was looked at %d times", looks)
+			if n := looks.Load(); n < 39 {
+				t.Errorf("the journal was looked at %d times", n)
 			}
 			close(dead)
 			time.Sleep(2 * time.Minute)

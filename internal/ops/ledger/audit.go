@@ -23,7 +23,7 @@ const (
 
 	findingsMax = 1000    // findings that are remembered: more say nothing more
 	suspectsMax = 10000   // recipients that are looked at twice; what is beyond is too many to be in flight
-	keysMax     = 4 << 20 // recipients of the queue that are compared, 16 octets each while it lasts
+	keysMax     = 4 << 20 // open recipients that are compared, 16 octets each while it lasts
 	loggedMax   = 20      // findings of one audit that the log has
 )
 
@@ -62,17 +62,25 @@ type Finding struct {
 	lacks int64 // recipients, or messages, that have no fate for this reason
 }
 
-// Books of the audit: what it reads of store/fate; *fate.Store is one.
+// Table is what the audit reads of store/fate; *fate.Store is one.
 type Table interface {
 	Fates
 	Open(ctx context.Context, fn func(fate.Open) error) error
 	Load(ctx context.Context, lsn journal.LSN) (*fate.Message, error)
 }
 
-// Queue is what spool/queue holds in memory.
+// Queue is what spool/queue holds in memory; *queue.Queue is one.
 type Queue interface {
-	// Each gives every recipient that the queue holds, in any order, those
-	// that are being tried among them. The error says that it cannot tell yet.
+	// Contains tells whether the queue holds a recipient, be it being tried.
+	// The error says that it cannot tell yet.
+	Contains(lsn journal.LSN, rcpt int) (bool, error)
+}
+
+// Walker is a Queue that can name all that it holds: then those are found that
+// it should not hold.
+type Walker interface {
+	// Each gives every recipient that the queue holds, in any order. The error
+	// says that it cannot tell yet.
 	Each(fn func(lsn journal.LSN, rcpt int)) error
 }
 

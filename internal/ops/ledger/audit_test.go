@@ -151,6 +151,19 @@ func TestAudit_inFlight(t *testing.T) {
 	}
 }
 
+// A queue that cannot name what it holds is asked for what it should hold.
+func TestAudit_queueThatOnlyAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.w.Queue = struct{ Queue }{w.queue}
+		w.queue.keys = append(w.queue.keys[:1], key{8, 0})
+		r := w.audit().Once(t.Context())
+		if len(r.Findings) != 1 || r.Findings[0].Check != CheckQueue {
+			t.Errorf("result = %+v", r)
+		}
+	})
+}
+
 // An audit that cannot be finished says so, and does not take back what the
 // one before has found.
 func TestAudit_failed(t *testing.T) {

@@ -21,30 +21,6 @@ func (k key) compare(o key) int {
 	return cmp.Or(cmp.Compare(k.lsn, o.lsn), cmp.Compare(k.rcpt, o.rcpt))
 }
 
-// held gives the recipients that the queue holds, sorted.
-func (a *Audit) held() ([]key, error) {
-	var all []key
-	full := false
-	err := a.w.Queue.Each(func(lsn journal.LSN, rcpt int) {
-		if full = len(all) == keysMax; !full {
-			all = append(all, key{lsn, int32(rcpt)})
-		}
-	})
-	if full {
-		err = fmt.Errorf("it holds more than %d recipients", keysMax)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("ask the queue what it holds: %w", err)
-	}
-	slices.SortFunc(all, key.compare)
-	return all, nil
-}
-
-func has(all []key, k key) bool {
-	_, ok := slices.BinarySearchFunc(all, k, key.compare)
-	return ok
-}
-
 // compare holds the open recipients of the books against those of the queue.
 // The two are read one after the other and mail moves meanwhile, so that each
 // difference is looked at again after a pause.
@@ -59,26 +35,17 @@ func (a *Audit) compare(ctx context.Context, r *Result) ([]Finding, error) {
 	if err := a.wait(ctx, a.o.Pause); err != nil {
 		return nil, err
 	}
-	now, err := a.held()
-	if err != nil {
-		return nil, err
-	}
 	var out []Finding
-	for _, k := range lost {
-		if has(now, k) {
-			continue
-		}
-		f, err := a.judge(ctx, k, true)
+	for i, k := range append(lost, stray...) {
+		isLost := i < len(lost)
+		known, err := a.contains(k)
 		if err != nil {
 			return out, err
 		}
-		out = append(out, f...)
-	}
-	for _, k := range stray {
-		if !has(now, k) {
-			continue
+		if known == isLost {
+			continue // it was in flight
 		}
-		f, err := a.judge(ctx, k, false)
+		f, err := a.judge(ctx, k, isLost)
 		if err != nil {
 			return out, err
 		}
@@ -87,33 +54,51 @@ func (a *Audit) compare(ctx context.Context, r *Result) ([]Finding, error) {
 	return out, nil
 }
 
+func (a *Audit) contains(k key) (bool, error) {
+	known, err := a.w.Queue.Contains(k.lsn, int(k.rcpt))
+	if err != nil {
+		return false, fmt.Errorf("ask the queue what it holds: %w", err)
+	}
+	return known, nil
+}
+
 // differences gives the recipients that are open in the books only, and those
 // that are in the queue only.
 func (a *Audit) differences(ctx context.Context, r *Result) (lost, stray []key, err error) {
-	held, err := a.held()
-	if err != nil {
-		return nil, nil, err
-	}
-	seen := make([]uint64, (len(held)+63)/64) // a bit for each of held
+	var open []key
 	err = a.w.Table.Open(ctx, func(o fate.Open) error {
-		r.Open++
-		k := key{o.LSN, int32(o.Rcpt)}
-		i, ok := slices.BinarySearchFunc(held, k, key.compare)
-		switch {
-		case ok:
-			seen[i/64] |= 1 << (i % 64)
-		case len(lost) < suspectsMax:
-			lost = append(lost, k)
+		if len(open) == keysMax {
+			return fmt.Errorf("more than %d recipients are open", keysMax)
 		}
+		open = append(open, key{o.LSN, int32(o.Rcpt)})
 		return nil
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("list what is open: %w", err)
 	}
-	for i, k := range held {
-		if seen[i/64]&(1<<(i%64)) == 0 && len(stray) < suspectsMax {
+	r.Open = int64(len(open))
+	for _, k := range open {
+		known, err := a.contains(k)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !known && len(lost) < suspectsMax {
+			lost = append(lost, k)
+		}
+	}
+	walker, ok := a.w.Queue.(Walker)
+	if !ok {
+		return lost, nil, nil
+	}
+	slices.SortFunc(open, key.compare)
+	err = walker.Each(func(lsn journal.LSN, rcpt int) {
+		k := key{lsn, int32(rcpt)}
+		if _, ok := slices.BinarySearchFunc(open, k, key.compare); !ok && len(stray) < suspectsMax {
 			stray = append(stray, k)
 		}
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("ask the queue what it holds: %w", err)
 	}
 	return lost, stray, nil
 }

@@ -103,6 +103,10 @@ type memory struct {
 	err  error
 }
 
+func (q *memory) Contains(lsn journal.LSN, rcpt int) (bool, error) {
+	return slices.Contains(q.keys, key{lsn, int32(rcpt)}), q.err
+}
+
 func (q *memory) Each(fn func(journal.LSN, int)) error {
 	for _, k := range q.keys {
 		fn(k.lsn, int(k.rcpt))

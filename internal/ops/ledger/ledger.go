@@ -147,6 +147,9 @@ func (l *Ledger) sources(ctx context.Context, p Period) ([]Line, error) {
 	all := map[fate.Source]*Line{}
 	f := fate.Find{Since: p.Since, Until: p.Until, Account: p.Account, Limit: sourcesMax}
 	err := l.fates.Trace(ctx, f, func(m *fate.Message) error {
+		if p.Account != 0 && m.Account != p.Account {
+			return nil // it was to the account, not from it
+		}
 		s := all[m.Source]
 		if s == nil {
 			s = &Line{Source: m.Source.String()}
