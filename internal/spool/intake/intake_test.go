@@ -14,6 +14,7 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 	"github.com/breakwater-mail/breakwater/internal/store/account"
+	"github.com/breakwater-mail/breakwater/internal/store/fate"
 	"github.com/breakwater-mail/breakwater/internal/store/index"
 	"github.com/breakwater-mail/breakwater/internal/store/journal"
 	"github.com/breakwater-mail/breakwater/internal/store/mailbox"
@@ -28,6 +29,8 @@ type room struct {
 	disk *sim.Disk
 	j    *journal.Journal
 	x    *index.Index
+
+	fates *fate.Store
 }
 
 // newRoom makes the domain demo.test with the given accounts.
@@ -59,10 +62,11 @@ func (r *room) start() {
 	}
 	accounts := account.New(account.Options{NoScram: true})
 	mailboxes := mailbox.New(mailbox.Options{}, r.j)
-	if r.x, err = index.Open(context.Background(), index.Options{}, r.j, accounts, mailboxes); err != nil {
+	r.fates = fate.New(fate.Options{})
+	if r.x, err = index.Open(context.Background(), index.Options{}, r.j, accounts, mailboxes, r.fates); err != nil {
 		r.t.Fatal(err)
 	}
-	if err := errors.Join(accounts.Attach(r.x), mailboxes.Attach(r.x)); err != nil {
+	if err := errors.Join(accounts.Attach(r.x), mailboxes.Attach(r.x), r.fates.Attach(r.x)); err != nil {
 		r.t.Fatal(err)
 	}
 	r.Intake = New(r.o, accounts, mailboxes)
@@ -77,6 +81,14 @@ func addr(t *testing.T, s string) message.Address {
 		t.Fatal(err)
 	}
 	return a
+}
+
+func parse(t *testing.T, all ...string) (out []message.Address) {
+	t.Helper()
+	for _, s := range all {
+		out = append(out, addr(t, s))
+	}
+	return out
 }
 
 func (r *room) envelope(from string, to ...string) smtp.Envelope {
@@ -94,18 +106,23 @@ func (r *room) envelope(from string, to ...string) smtp.Envelope {
 
 // deliver sends a body in two pieces.
 func (r *room) deliver(e smtp.Envelope, text string) error {
+	_, err := r.send(e, text)
+	return err
+}
+
+// send is deliver, and says what the message is called.
+func (r *room) send(e smtp.Envelope, text string) (id string, err error) {
 	b, err := r.Begin(r.t.Context(), e)
 	if err != nil {
-		return err
+		return "", err
 	}
 	for _, part := range []string{text[:len(text)/2], text[len(text)/2:]} {
 		if _, err := b.Write([]byte(part)); err != nil {
 			b.Abort()
-			return err
+			return "", err
 		}
 	}
-	_, err = b.Commit(r.t.Context())
-	return err
+	return b.Commit(r.t.Context())
 }
 
 // inboxOf returns the messages in the INBOX of a local part, oldest first.
@@ -241,13 +258,9 @@ func TestQuota(t *testing.T) {
 		t.Errorf("small has %d messages, want 2", got)
 	}
 	wantReply(t, r.Recipient(ctx, message.Address{}, addr(t, "small@demo.test")), 452, "4.2.2")
-	must := func(err error) {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	must(r.accounts.AddAlias(ctx, addr(t, "both@demo.test"), addr(t, "small@demo.test"), addr(t, "big@demo.test")))
-	must(r.accounts.AddAlias(ctx, addr(t, "little@demo.test"), addr(t, "small@demo.test")))
+	must(t,
+		r.accounts.AddAlias(ctx, addr(t, "both@demo.test"), addr(t, "small@demo.test"), addr(t, "big@demo.test")),
+		r.accounts.AddAlias(ctx, addr(t, "little@demo.test"), addr(t, "small@demo.test")))
 	if err := r.Recipient(ctx, message.Address{}, addr(t, "both@demo.test")); err != nil {
 		t.Errorf("alias with room in one: %v", err)
 	}
