@@ -312,6 +312,7 @@ func (t *transfer) atOnce() error {
 		c.out = c.out[:0]
 		return fmt.Errorf("%w: %w", ErrBodyRead, err) // nothing was sent
 	}
+	t.rc.Ended = true
 	err := c.send(t.ctx, c.o.Times.Block)
 	if err != nil {
 		err = c.lastWord(t.ctx, err)

@@ -29,12 +29,7 @@ func (h *Hop) level() tlspolicy.Kind {
 }
 
 // word names the policy in the trace.
-func (p *peer) word() string {
-	if p.policy.Testing {
-		return p.policy.Kind.String() + " testing"
-	}
-	return p.policy.Kind.String()
-}
+func (p *peer) word() string { return p.policy.Describe() }
 
 func (p *peer) security() int {
 	switch {
