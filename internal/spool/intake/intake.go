@@ -35,8 +35,10 @@ type Options struct {
 	// Queue carries mail to other hosts. nil: this host sends none, and
 	// refuses recipients elsewhere.
 	Queue Queue
-	// Routed tells domains whose mail goes on to an inner server: they are
-	// ours, but not of this store. nil: there are none.
+	// Routed tells which of our domains have mailboxes on an inner server:
+	// what nobody here is called goes on to it. A domain that is not of the
+	// store is not ours, whatever this says: a next hop for a stranger's
+	// domain opens no relay to it. nil: none.
 	Routed func(message.Domain) bool
 	// SRS rewrites the senders of forwarded mail; nil: they stay.
 	SRS Rewriter
@@ -111,11 +113,19 @@ func (i *Intake) Rcpt(ctx context.Context, e *smtp.Envelope, to message.Address)
 	if err := i.queueable(to, ts); err != nil {
 		return err
 	}
-	if who == user && i.o.Limiter != nil {
+	if err := i.withinQuota(ctx, ts); err != nil {
+		return err
+	}
+	if who == user && i.o.Limiter != nil { // last, since it counts what it allows
 		if r := i.o.Limiter.Recipient(account.ID(e.Account), to); r != nil {
 			return r
 		}
 	}
+	return nil
+}
+
+// withinQuota refuses mail while all who would get it are over their quotas.
+func (i *Intake) withinQuota(ctx context.Context, ts []target) error {
 	for _, t := range ts {
 		if t.Remote() {
 			return nil

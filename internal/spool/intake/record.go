@@ -9,12 +9,18 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 	"github.com/breakwater-mail/breakwater/internal/store/account"
 	"github.com/breakwater-mail/breakwater/internal/store/fate"
+	"github.com/breakwater-mail/breakwater/internal/store/journal"
 	"github.com/breakwater-mail/breakwater/internal/store/mailbox"
 )
 
 // messageIDOctetsMax is how much of a Message-ID is noted, for the trace: a
 // line of RFC 5322 §2.1.1.
 const messageIDOctetsMax = 998
+
+// factsOctetsMax bounds the facts of a message: half of the envelope that the
+// journal takes, whose other half the filings need at most. Ten thousand
+// recipients of ordinary length take a fifth of it.
+const factsOctetsMax = journal.EnvelopeMax / 2
 
 // Commit takes the message over: it is filed for those who are here, queued
 // for those who are not, and the fate of all is noted, in one record. When it
@@ -58,7 +64,9 @@ func (b *Body) commit(ctx context.Context) (string, error) {
 	if err := b.allowed(); err != nil {
 		return "", err
 	}
-	d.Also = fate.AppendAccepted(nil, m)
+	if d.Also = fate.AppendAccepted(nil, m); len(d.Also) > factsOctetsMax {
+		return "", &smtp.Reply{Code: 452, Enhanced: "4.5.3", Text: "Too many long recipients, send to fewer at once"}
+	}
 	lsn, _, err := b.in.mailboxes.Deliver(ctx, b.body, d)
 	if err != nil {
 		return "", storeReply(err)

@@ -43,31 +43,30 @@ func (i *Intake) expand(ctx context.Context, who asker, to message.Address) ([]t
 		return i.reverse(ctx, to)
 	}
 	rs, err := i.accounts.Resolve(ctx, to)
-	foreign := errors.Is(err, account.ErrNotLocal)
 	switch {
-	case (foreign || errors.Is(err, account.ErrNoSuchUser)) && i.routed(to.Domain):
+	case errors.Is(err, account.ErrNoSuchUser) && i.o.Routed != nil && i.o.Routed(to.Domain):
 		// An inner server may take these for a route to yet another host, and
 		// believes us more than it would a stranger.
 		if who == stranger && strings.ContainsAny(to.Local, "%!@") {
 			return nil, &smtp.Reply{Code: 550, Enhanced: "5.7.1", Text: "Relaying denied: no routes within a local part"}
 		}
 		return []target{{Recipient: account.Recipient{Address: to}}}, nil
-	case foreign && who != stranger && i.o.Queue != nil:
+	case errors.Is(err, account.ErrNotLocal) && who != stranger && i.o.Queue != nil:
 		return []target{{Recipient: account.Recipient{Address: to}}}, nil
 	case err != nil:
 		return nil, i.refusal(to, err)
 	}
-	return i.resolved(to, rs), nil
+	return resolved(to, rs), nil
 }
 
 // resolved makes targets of what package account has found behind to.
-func (i *Intake) resolved(to message.Address, rs []account.Recipient) []target {
+func resolved(to message.Address, rs []account.Recipient) []target {
 	ts := make([]target, len(rs))
 	for n, r := range rs {
 		if r.Via.Local == "" && !r.Via.IsZero() { // a catch-all
 			r.Via = to
 		}
-		ts[n] = target{Recipient: r, rewrite: r.Remote() && !i.routed(r.Address.Domain)}
+		ts[n] = target{Recipient: r, rewrite: r.Remote()}
 	}
 	return ts
 }
@@ -87,11 +86,8 @@ func (i *Intake) reverse(ctx context.Context, to message.Address) ([]target, err
 	if err != nil {
 		return nil, i.refusal(to, err)
 	}
-	return i.resolved(back, rs), nil
+	return resolved(back, rs), nil
 }
-
-// routed reports whether a domain's mail goes on to an inner server.
-func (i *Intake) routed(d message.Domain) bool { return i.o.Routed != nil && i.o.Routed(d) }
 
 // queueable refuses targets elsewhere while they cannot be queued.
 func (i *Intake) queueable(to message.Address, ts []target) error {
@@ -193,7 +189,7 @@ func forwarder(ts []target) (via message.Address) {
 // rewritten is the sender for a target, where it is another than the
 // message's.
 func (i *Intake) rewritten(ctx context.Context, from message.Address, t target) (message.Address, error) {
-	if !t.rewrite || i.o.SRS == nil || from.IsZero() || i.routed(from.Domain) {
+	if !t.rewrite || i.o.SRS == nil || from.IsZero() {
 		return message.Address{}, nil
 	}
 	_, err := i.accounts.Resolve(ctx, from)
