@@ -25,6 +25,8 @@ type book struct {
 	spentAt int64
 	spree   run
 	burst   run
+	// beforeHour and beforeDay were usual when the spree began.
+	beforeHour, beforeDay int64
 
 	// What is usual: averages that favour what is new, in millionths.
 	day          int64 // the day that today counts, since 1970
@@ -79,7 +81,7 @@ func (m *mean) add(v, share int64, cautious bool) {
 }
 
 // round is the mean as people are told it: never 0 if there is anything.
-func (m mean) round() int { return int((m.of + unit - 1) / unit) }
+func (m mean) round() int64 { return (m.of + unit - 1) / unit }
 
 const daySeconds = 24 * 60 * 60
 
@@ -90,23 +92,30 @@ func (b *book) advance(now time.Time) {
 		b.spentAt, b.day, b.hour, b.week = t, t/daySeconds, t/3600, t/daySeconds/7
 	}
 	b.turnHour(t / 3600)
-	b.turnDay(t / daySeconds)
-	b.turnWeek(t / daySeconds / 7)
-	if t <= b.spentAt {
-		return
+	if t/daySeconds-b.day > idleDaysMax {
+		b.spent, b.today = 0, counts{}
+		b.usualDay, b.strangersDay, b.usualNets = mean{}, mean{}, mean{}
+		b.day = t / daySeconds
 	}
-	// A year is enough for any store to fill, and keeps the product small.
-	passed := min(t-b.spentAt, 365*daySeconds)
-	b.spent = max(b.spent-b.refill()*passed/daySeconds, 0)
-	b.spentAt = t
+	for b.day < t/daySeconds {
+		b.refill((b.day + 1) * daySeconds)
+		b.endDay()
+	}
+	b.turnWeek(t / daySeconds / 7)
+	b.refill(t)
 	if b.spent == 0 {
 		b.spree = run{}
 	}
 }
 
-// refill is what the store of strangers gets back in a day, in millionths.
-func (b *book) refill() int64 {
-	return min(max(refillBase*unit, refillTimes*b.strangersDay.of), refillMost*unit)
+// refill gives back to the store of strangers what is due at a time.
+func (b *book) refill(t int64) {
+	if t <= b.spentAt {
+		return
+	}
+	aDay := min(max(refillBase*unit, refillTimes*b.strangersDay.of), refillMost*unit)
+	b.spent = max(b.spent-aDay*min(t-b.spentAt, daySeconds)/daySeconds, 0)
+	b.spentAt = t
 }
 
 func (b *book) turnHour(hour int64) {
@@ -120,20 +129,12 @@ func (b *book) turnHour(hour int64) {
 	b.hour, b.thisHour = hour, counts{}
 }
 
-func (b *book) turnDay(day int64) {
-	if day <= b.day {
-		return
-	}
-	for range min(day-b.day, idleDaysMax) {
-		b.usualDay.add(b.today.recipients, dayShare, false)
-		b.strangersDay.add(b.today.strangers, dayShare, true)
-		b.usualNets.add(b.today.nets, dayShare, true)
-		b.today = counts{}
-	}
-	if day-b.day > idleDaysMax {
-		b.usualDay, b.strangersDay, b.usualNets = mean{}, mean{}, mean{}
-	}
-	b.day, b.today = day, counts{}
+func (b *book) endDay() {
+	b.usualDay.add(b.today.recipients, dayShare, false)
+	b.strangersDay.add(b.today.strangers, dayShare, true)
+	b.usualNets.add(b.today.nets, dayShare, true)
+	b.today = counts{}
+	b.day++
 }
 
 func (b *book) turnWeek(week int64) {
@@ -161,6 +162,9 @@ func (b *book) count(now time.Time, stranger bool) {
 		b.today.strangers++
 		b.spent += unit
 	}
+	if b.spree.since == 0 && stranger {
+		b.beforeHour, b.beforeDay = b.usualHour.round(), b.usualDay.round()
+	}
 	if b.spree.since != 0 || stranger {
 		b.spree.add(t, stranger)
 	}
@@ -186,6 +190,7 @@ func (b *book) forgive() {
 	b.spent, b.spree, b.burst = 0, run{}, run{}
 	b.results, b.nets, b.fresh = results{}, nil, window{}
 	b.known.settle()
+	b.settled, b.settling = 0, 0
 }
 
 // visit is a network that the account's mail came from.

@@ -24,7 +24,7 @@
 //   - Bounces, when they are a third of what it sent.
 //
 // An account whose limits the operator raised sends to lists: its store is as
-// large as the limit until it has sent for a while, and half of those it knows
+// large as the limit until it has sent for a while, and half of those it knew
 // from then on. The limits themselves only delay: they are told with their end.
 //
 // Invariants:

@@ -147,6 +147,8 @@ func (c *coder) book(k *book) {
 		c.number(&r.recipients, figureMax)
 		c.number(&r.strangers, figureMax)
 	}
+	c.number(&k.beforeHour, figureMax)
+	c.number(&k.beforeDay, figureMax)
 	for _, n := range []*counts{&k.today, &k.thisHour} {
 		for _, v := range []*int64{&n.recipients, &n.strangers, &n.fresh, &n.nets} {
 			c.number(v, 1<<32)

@@ -94,10 +94,11 @@ func (r *Restraint) withinLimits(b *book, s Sender, now time.Time) Answer {
 
 // capacity is the size of an account's store of strangers now.
 func (r *Restraint) capacity(b *book, s Sender, now time.Time) int64 {
-	c := int64(strangersBase + min(strangersMore, b.known.len()/strangersPart))
+	old := max(int64(b.known.len())-b.spree.strangers, 0)
+	c := strangersBase + min(strangersMore, old/strangersPart)
 	if bulk := r.bulk(s); bulk > 0 {
-		if int64(b.settled) >= bulk/2 {
-			bulk = int64(b.settled) / 2
+		if b.settled >= settledMin {
+			bulk = min(bulk, int64(b.settled)/2)
 		}
 		c = max(c, bulk)
 	}
@@ -125,7 +126,7 @@ func (r *Restraint) bulk(s Sender) (n int64) {
 // scattered tells whether the account's mail comes from more networks at once
 // than one person is in.
 func (b *book) scattered(now time.Time) bool {
-	return b.networksNow(now) > networksFree+networksTimes*b.usualNets.round()
+	return b.networksNow(now) > networksFree+networksTimes*int(b.usualNets.round())
 }
 
 // message judges a whole message by its recipients elsewhere.
@@ -161,11 +162,12 @@ func (b *book) describe(now time.Time) string {
 	return text + "; " + b.usually(took <= 12*time.Hour)
 }
 
-// usually says what is usual for the account.
+// usually says what was usual for the account before the spree: what is to be
+// explained must not be its own measure.
 func (b *book) usually(hour bool) string {
-	n, per := b.usualDay.round(), "a day"
+	n, per := b.beforeDay, "a day"
 	if hour {
-		n, per = b.usualHour.round(), "an hour"
+		n, per = b.beforeHour, "an hour"
 	}
 	if n == 0 {
 		return "it has sent hardly anything before"

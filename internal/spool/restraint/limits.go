@@ -23,16 +23,20 @@ const (
 	// refillTimes the usual number of strangers a day is what it gets back if
 	// that is more: growth by itself must not hold anybody.
 	refillTimes = 2
-	// refillMost keeps the product of refill and time within an int64.
+	// refillMost keeps the product of refill and a day's seconds within an int64.
 	refillMost = 100_000
 	// networksPart of the store is left to who comes from many networks, and
 	// bouncePart to whose mail bounces a good deal.
 	networksPart = 4
 	bouncePart   = 2
 
+	// settledMin people whom it has written to for a week or two show what
+	// list an account is for.
+	settledMin = 200
+
 	// floodMessages to people whom the account did not know the day before are
 	// more than anybody writes in an hour.
-	floodMessages = 100
+	floodMessages = 150
 	// floodTimes the usual hour is a flood if that is more.
 	floodTimes = 4
 
@@ -57,7 +61,7 @@ const (
 	// in what is usual: about two weeks, and three days of work.
 	dayShare  = 14
 	hourShare = 24
-	// idleDaysMax is how many idle days are reckoned one by one; after so many
+	// idleDaysMax is how many idle days are reckoned one by one; after more
 	// nothing is usual any more.
 	idleDaysMax = 365
 

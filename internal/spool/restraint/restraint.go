@@ -268,7 +268,7 @@ func (r *Restraint) Standing(s Sender) Standing {
 	}
 	b.advance(now)
 	st.Hour, st.Day = b.hours.sum(now), b.days.sum(now)
-	st.UsualHour, st.UsualDay = b.usualHour.round(), b.usualDay.round()
+	st.UsualHour, st.UsualDay = int(b.usualHour.round()), int(b.usualDay.round())
 	st.Strangers = int((b.spent + unit - 1) / unit)
 	st.Room = max(int((r.capacity(b, s, now)*unit-b.spent)/unit), 0)
 	st.Known, st.Networks = len(b.known), b.networksNow(now)
