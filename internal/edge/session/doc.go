@@ -26,6 +26,7 @@
 //     451 4.3.0 on the wire and whole in the log.
 //   - Passwords are asked for under TLS only, never logged; a fault behind
 //     them is 454 4.7.0, counts against nobody and is never 535.
+//   - A login that no longer counts (Reviewer) begins no transaction.
 //   - What a client sent in the clear before TLS is thrown away at the switch.
 //   - A connection that is silent holds no read buffer (a plain socket) or
 //     one of 512 octets (TLS).
@@ -41,5 +42,5 @@
 // login in options.go.
 //
 // RFCs: 5321, 6409 (submission), 3207 (STARTTLS), 4954 (AUTH), 2920
-// (PIPELINING: replies are sent together), 8314 §3.3.
+// (PIPELINING: replies are sent together), 8314 §3.3, 8689 (REQUIRETLS).
 package session

@@ -344,3 +344,22 @@ func TestRouted(t *testing.T) {
 	}
 	r.wantFate(id, "a@inner.test queued; unknown@demo.test queued; one@demo.test delivered")
 }
+
+// TestCommit_factsAreBounded: recipients at the limit of every length are sent
+// to in several messages, not refused for ever.
+func TestCommit_factsAreBounded(t *testing.T) {
+	r, _ := newOutgoing(t, Options{Submission: true}, "one")
+	e := r.from("one")
+	for n := range 6000 {
+		e.Recipients = append(e.Recipients, smtp.Recipient{
+			To:    message.Address{Local: fmt.Sprintf("%0240d", n), Domain: "b.example"},
+			Orcpt: "rfc822;" + strings.Repeat("x", 490),
+		})
+	}
+	_, err := r.send(e, subject("x"))
+	wantReply(t, err, 452, "4.5.3")
+	e.Recipients = e.Recipients[:1000] // as many as a session takes
+	if _, err := r.send(e, subject("x")); err != nil {
+		t.Error(err)
+	}
+}
