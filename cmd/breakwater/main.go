@@ -21,6 +21,10 @@ type commands struct {
 	Domain       domainCmd       `cmd:"" help:"Add, remove and list domains."`
 	Account      accountCmd      `cmd:"" help:"Add, remove and list accounts; passwords and limits."`
 	Alias        aliasCmd        `cmd:"" help:"Add, remove and list aliases and catch-alls."`
+	Queue        queueCmd        `cmd:"" help:"List what waits for other hosts, how long it will take, and act on it."`
+	Ledger       ledgerCmd       `cmd:"" help:"Close the books: what became of every recipient, and whether one is missing."`
+	Trace        traceCmd        `cmd:"" help:"Tell the whole life of a message."`
+	Alarm        alarmCmd        `cmd:"" help:"List alarms, and test whether they arrive."`
 	Top          topCmd          `cmd:"" help:"Show live who is at port 25, what becomes of them, and what costs most."`
 	Explain      explainCmd      `cmd:"" help:"Say what each check thinks of a delivery, or thought of a session, and what decided."`
 	Ban          banCmd          `cmd:"" help:"List, add, remove and explain bans of addresses."`

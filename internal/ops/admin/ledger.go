@@ -20,19 +20,19 @@ const (
 	AlarmTest   Op = "alarm test"
 )
 
-const livesMax = 1000 // messages of one trace: an answer of a few megabytes
+const traceMax = 1000 // octets of a Message-ID: a line of RFC 5322 §2.1.1
 
-// Ledger is the books.
+// Ledger is the books; *ledger.Ledger is one.
 type Ledger interface {
 	// Close sums up a period.
 	Close(ctx context.Context, p ledger.Period) (ledger.Books, error)
 	// Trace tells the lives of messages, newest first.
-	Trace(ctx context.Context, q ledger.Query) ([]ledger.Life, error)
+	Trace(ctx context.Context, q ledger.Query) (ledger.Lives, error)
 	// Audited is what the last audit found; nil: there was none.
 	Audited() *ledger.Result
 }
 
-// Alarms is who is told when something is wrong.
+// Alarms is who is told when something is wrong; *alarm.Alarms is one.
 type Alarms interface {
 	// List gives the alarms that are up, oldest first.
 	List() []alarm.Alarm
@@ -108,12 +108,11 @@ func (x *Executor) trace(ctx context.Context, q Request, a *Answer) error {
 	if q.Trace == nil || q.Trace.What == "" {
 		return errors.New("give the id of a message, its Message-ID, or an address")
 	}
-	t := *q.Trace
-	if t.Limit <= 0 || t.Limit > livesMax {
-		t.Limit = livesMax
+	if len(q.Trace.What) > traceMax {
+		return fmt.Errorf("what is looked for has more than %d octets", traceMax)
 	}
-	lives, err := x.Ledger.Trace(ctx, t)
-	a.Lives = lives
+	lives, err := x.Ledger.Trace(ctx, *q.Trace)
+	a.Lives = &lives
 	return err
 }
 

@@ -60,7 +60,7 @@ type Answer struct {
 	Queue   *QueueAnswer  `json:"queue,omitempty"`
 	Backlog *Backlog      `json:"backlog,omitempty"`
 	Ledger  *LedgerAnswer `json:"ledger,omitempty"`
-	Lives   []ledger.Life `json:"lives,omitempty"`
+	Lives   *ledger.Lives `json:"lives,omitempty"`
 	Alarm   *AlarmAnswer  `json:"alarm,omitempty"`
 }
 

@@ -95,13 +95,19 @@ func TestTrace_findsByAnyName(t *testing.T) {
 		"two@example.org": 3, "one@demo.test": 3, "two@example.net": 0, "not an address@": 0,
 	} {
 		got, err := l.Trace(t.Context(), Query{What: what})
-		if err != nil || len(got) != want {
-			t.Errorf("trace %s: %d lives, %v, want %d", what, len(got), err, want)
+		if err != nil || len(got.Lives) != want || got.More {
+			t.Errorf("trace %s: %d lives, %v, want %d", what, len(got.Lives), err, want)
 		}
 	}
 	got, err := l.Trace(t.Context(), Query{What: "one@demo.test", Since: day.Add(2 * time.Second), Limit: 1})
-	if err != nil || len(got) != 1 || got[0].ID != b.messages[2].ID {
+	if err != nil || len(got.Lives) != 1 || got.Lives[0].ID != b.messages[2].ID || !got.More {
 		t.Errorf("the newest of those since: %+v, %v", got, err)
+	}
+	b.messages[2].Recipients = make([]fate.Recipient, linesMax)
+	b.messages[2].Recipients[0].Address = address(t, "two@example.org")
+	got, err = l.Trace(t.Context(), Query{What: "two@example.org"})
+	if err != nil || len(got.Lives) != 1 || !got.More {
+		t.Errorf("%d lives with a long one, more: %v, %v", len(got.Lives), got.More, err)
 	}
 }
 
@@ -114,10 +120,10 @@ func TestTrace_tellsAll(t *testing.T) {
 	r.Attempts = 2
 	r.Events[1].Reply, r.Events[1].DSN = "550 5.1.1 no such user", "dsn1"
 	got, err := New(Options{}, &table{messages: []*fate.Message{m}}).Trace(t.Context(), Query{What: m.ID})
-	if err != nil || len(got) != 1 {
+	if err != nil || len(got.Lives) != 1 {
 		t.Fatal(got, err)
 	}
-	l := got[0]
+	l := got.Lives[0]
 	if want := []string{"r2026._domainkey.demo.test", "e2026._domainkey.demo.test"}; !slices.Equal(l.Signed, want) {
 		t.Errorf("signed = %v, want %v", l.Signed, want)
 	}
@@ -138,13 +144,13 @@ func TestTrace_withoutEvents(t *testing.T) {
 	m.Recipients[0].Last = fate.Event{At: day, State: fate.Delivered, Via: "INBOX of two@example.org"}
 	m.Recipients[1].Due = day
 	got, err := New(Options{}, &table{messages: []*fate.Message{m}}).Trace(t.Context(), Query{What: m.ID})
-	if err != nil || len(got) != 1 {
+	if err != nil || len(got.Lives) != 1 {
 		t.Fatal(got, err)
 	}
-	if e := got[0].To[0].Events; len(e) != 1 || e[0].Via != "INBOX of two@example.org" {
+	if e := got.Lives[0].To[0].Events; len(e) != 1 || e[0].Via != "INBOX of two@example.org" {
 		t.Errorf("events = %+v", e)
 	}
-	if to := got[0].To[1]; len(to.Events) != 0 || to.Due != day {
+	if to := got.Lives[0].To[1]; len(to.Events) != 0 || to.Due != day {
 		t.Errorf("waiting = %+v", to)
 	}
 }

@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +15,8 @@ import (
 )
 
 const (
-	livesMax      = 1000     // lives of a trace: an answer of a few megabytes
+	livesMax      = 1000     // lives of a trace: more than anybody reads
+	linesMax      = 50_000   // recipients and events of a trace: an answer of some ten megabytes
 	signaturesMax = 10       // signatures that are named: a host signs with two
 	headerScanMax = 64 << 10 // octets of our own header fields that are looked at
 )
@@ -68,8 +70,14 @@ type LifeEvent struct {
 	By     string    `json:"by,omitempty"`
 }
 
+// Lives are what a trace found, newest first.
+type Lives struct {
+	Lives []Life `json:"lives"`
+	More  bool   `json:"more,omitempty"` // there are older ones, beyond the limit
+}
+
 // Trace tells the lives of messages, newest first.
-func (l *Ledger) Trace(ctx context.Context, q Query) ([]Life, error) {
+func (l *Ledger) Trace(ctx context.Context, q Query) (Lives, error) {
 	limit := q.Limit
 	if limit <= 0 || limit > livesMax {
 		limit = livesMax
@@ -78,27 +86,43 @@ func (l *Ledger) Trace(ctx context.Context, q Query) ([]Life, error) {
 		lsn  journal.LSN
 		life Life
 	}
+	out := Lives{Lives: []Life{}}
 	var all []found
 	seen := map[journal.LSN]bool{}
 	for _, f := range finds(q.What) {
-		f.Since, f.Until, f.Limit = q.Since, q.Until, limit
+		f.Since, f.Until, f.Limit = q.Since, q.Until, limit+1
+		lines := 0
 		err := l.fates.Trace(ctx, f, func(m *fate.Message) error {
-			if !seen[m.LSN] {
-				seen[m.LSN] = true
-				all = append(all, found{m.LSN, l.life(m)})
+			if seen[m.LSN] {
+				return nil
 			}
+			if lines += linesOf(m); lines > linesMax && len(seen) > 0 {
+				out.More = true
+				return errEnough
+			}
+			seen[m.LSN] = true
+			all = append(all, found{m.LSN, l.life(m)})
 			return nil
 		})
-		if err != nil {
-			return nil, fmt.Errorf("look for %q: %w", q.What, err)
+		if err != nil && !errors.Is(err, errEnough) {
+			return Lives{}, fmt.Errorf("look for %q: %w", q.What, err)
 		}
 	}
 	slices.SortFunc(all, func(a, b found) int { return cmp.Compare(b.lsn, a.lsn) })
-	out := []Life{}
+	out.More = out.More || len(all) > limit
 	for _, f := range all[:min(len(all), limit)] {
-		out = append(out, f.life)
+		out.Lives = append(out.Lives, f.life)
 	}
 	return out, nil
+}
+
+// linesOf is about how many lines the life of a message takes.
+func linesOf(m *fate.Message) int {
+	n := 0
+	for i := range m.Recipients {
+		n += 1 + len(m.Recipients[i].Events)
+	}
+	return n
 }
 
 // finds are the ways to understand what is asked for. An address looks like a
