@@ -21,11 +21,44 @@ const (
 	Expanded  Action = "expanded"
 )
 
+// Limits of what a report holds.
+const (
+	// OriginalMax bounds in octets what is returned of a message: the whole
+	// of it if it is no larger, else its header as far as this. The sender
+	// knows what he sent; whoever did not send it should not get much.
+	OriginalMax = 64 << 10
+	// ParseMax bounds in octets what Parse looks at of a message. Reports are
+	// a few KB; the message in them, which stands last, may be larger.
+	ParseMax = 1 << 20
+
+	// replyOctetsMax bounds the words of a remote host: they can have no end,
+	// and what matters of them stands first.
+	replyOctetsMax = 800
+	// reasonOctetsMax bounds our own sentence.
+	reasonOctetsMax = 400
+	// subjectOctetsMax bounds what is repeated of the original's subject.
+	subjectOctetsMax = 100
+	// namesMax is how many recipients with one fate are listed for people;
+	// programs get all.
+	namesMax = 100
+	// recipientsMax is how many recipients Parse gives: as many as a message
+	// may have with us, and some more.
+	recipientsMax = 2000
+	// wordOctetsMax bounds a word in a field, so that its line has at most 998
+	// octets (RFC 5322 §2.1.1).
+	wordOctetsMax = 950
+	// textWidthMax is how wide the text for people is, in characters.
+	textWidthMax = 72
+	// referencesMax is how many messages References names: the first and the
+	// latest ones, with the bracketed ids of RFC 5322 each of 998 octets at most.
+	referencesMax = 20
+)
+
 // ErrNoReport says that a message is no delivery status notification.
 var ErrNoReport = errors.New("no delivery status notification")
 
 // Report is a delivery status notification: what became of some recipients of
-// one message. Build makes the message of it, Parse reads it from one.
+// one message. Build makes a message of it, Parse reads it from one.
 type Report struct {
 	// ID is what the Message-ID is made of; it must be new and of the
 	// characters of a dot-atom. Parse sets it to the whole Message-ID.
@@ -59,18 +92,46 @@ type Recipient struct {
 	// RemoteMTA is the name of the host that said Reply; "" if it is our own
 	// finding.
 	RemoteMTA  string
-	Reply      string // the remote's own words with their code, lines joined by "; "
-	Reason     string // ours: one sentence for people
-	LastTry    time.Time
+	Reply      string    // the remote's own words with their code
+	Reason     string    // ours: one sentence for people
+	LastTry    time.Time // zero: there was none
 	RetryUntil time.Time // of Delayed
 }
 
-// Build makes the message. It is pure: the same Report gives the same octets.
-// The lines end in CRLF. The error is of a Report that cannot be told, or of
-// reading Original.
-func Build(r Report) ([]byte, error) { return nil, errors.New("no recipients") }
+// errReport is an error of a Report that cannot be told.
+func errReport(problem string) error { return errors.New("make a report: " + problem) }
 
-// Parse reads a message that may be a delivery status notification, of which
-// it looks at the first ParseMax octets. The error is ErrNoReport or that of
-// reading.
-func Parse(r io.ReaderAt, size int64) (Report, error) { return Report{}, ErrNoReport }
+func (r *Report) check() error {
+	switch {
+	case r.To.IsZero():
+		return errReport("there is nobody to tell") // RFC 3461 §6.1: not to the null reverse-path
+	case !dotAtom(r.ID):
+		return errReport("the id is no dot-atom")
+	case r.Hostname == "":
+		return errReport("the host has no name")
+	case len(r.Recipients) == 0:
+		return errReport("it is about nobody")
+	}
+	for _, rc := range r.Recipients {
+		if rc.Final.IsZero() {
+			return errReport("a recipient has no address")
+		}
+		if !rc.Action.known() {
+			return errReport("a recipient has no fate")
+		}
+	}
+	return nil
+}
+
+func (a Action) known() bool {
+	switch a {
+	case Failed, Delayed, Delivered, Relayed, Expanded:
+		return true
+	}
+	return false
+}
+
+func dotAtom(s string) bool {
+	_, err := message.ParseAddress(s + "@id.invalid")
+	return err == nil && s != "" && s[0] != '"' && (message.Address{Local: s}).ASCII()
+}
