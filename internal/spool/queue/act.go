@@ -1,0 +1,362 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
+	"github.com/breakwater-mail/breakwater/internal/store/account"
+	"github.com/breakwater-mail/breakwater/internal/store/fate"
+	"github.com/breakwater-mail/breakwater/internal/store/journal"
+)
+
+const (
+	// actMessages is how many messages an action changes with one record.
+	actMessages = 500
+	// actReports is how many reports of failures are made side by side.
+	actReports = 8
+	// nextHopMax bounds a next hop in octets: a scheme, a name of RFC 1035
+	// §2.3.4 and a port, amply.
+	nextHopMax = 512
+)
+
+// errNothing says that a Selection does not say anything.
+var errNothing = errors.New("nothing is selected; to select everything has to be said")
+
+// Act does something to the selected recipients and tells to how many. Those
+// that are being tried at that moment, or that the action does not fit, are
+// left alone and not counted.
+func (q *Queue) Act(ctx context.Context, a Action, s Selection, args Args) (int, error) {
+	args.Reason, args.By = cut(args.Reason, fate.ReasonMax), cut(args.By, fate.ReasonMax)
+	if a == Reroute && (args.NextHop == "" || len(args.NextHop) > nextHopMax || strings.ContainsAny(args.NextHop, " \t\r\n")) {
+		return 0, errors.New("reroute: no next hop to go to")
+	}
+	if a < Hold || a > Requeue {
+		return 0, fmt.Errorf("no such action: %d", a)
+	}
+	refs, err := q.selected(ctx, s)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", a, err)
+	}
+	n := 0
+	for lot := range slices.Chunk(byMessage(refs), actMessages) {
+		k, err := q.actOn(ctx, a, args, lot)
+		n += k
+		if err != nil {
+			return n, fmt.Errorf("%s: %w", a, err)
+		}
+	}
+	q.log.Info("operator", telemetry.Cmd, a.String(), telemetry.Count, n, telemetry.Reason, args.Reason, telemetry.User, args.By)
+	return n, nil
+}
+
+// selected gives what a selection picks, oldest first.
+func (q *Queue) selected(ctx context.Context, s Selection) ([]ref, error) {
+	if s == (Selection{}) {
+		return nil, errNothing
+	}
+	if s == (Selection{All: true}) {
+		s = Selection{}
+	}
+	if q.isLoading() {
+		return nil, ErrLoading
+	}
+	q.takeIn()
+	lsn := journal.LSN(0)
+	if s.ID != "" {
+		m, err := q.fates.ByID(ctx, s.ID)
+		if err != nil {
+			return nil, fmt.Errorf("message %s: %w", s.ID, err)
+		}
+		lsn = m.LSN
+	}
+	q.mu.Lock()
+	refs := q.m.find(q.m.matcher(s, lsn))
+	q.mu.Unlock()
+	slices.SortFunc(refs, func(a, b ref) int { return cmp.Or(cmp.Compare(a.lsn, b.lsn), cmp.Compare(a.rcpt, b.rcpt)) })
+	if s.Sender == "" {
+		return refs, nil
+	}
+	var of []ref
+	for _, rs := range byMessage(refs) {
+		m, err := q.fates.Load(ctx, rs[0].lsn)
+		if errors.Is(err, fate.ErrNoSuchMessage) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look for the sender: %w", err)
+		}
+		if isSender(m.From, s.Sender) {
+			of = append(of, rs...)
+		}
+	}
+	return of, nil
+}
+
+func isSender(a message.Address, s string) bool {
+	if a.IsZero() {
+		return s == "<>"
+	}
+	return strings.EqualFold(a.String(), s)
+}
+
+// byMessage cuts sorted refs where another message begins.
+func byMessage(refs []ref) [][]ref {
+	var out [][]ref
+	for len(refs) > 0 {
+		n := 1
+		for n < len(refs) && refs[n].lsn == refs[0].lsn {
+			n++
+		}
+		out, refs = append(out, refs[:n]), refs[n:]
+	}
+	return out
+}
+
+// fits tells whether an action makes sense for an entry.
+func (a Action) fits(e *entry) bool {
+	switch a {
+	case Hold:
+		return e.state != fate.Held
+	case Release:
+		return e.state == fate.Held
+	case Retry:
+		return e.place != held
+	}
+	return true
+}
+
+// actOn does an action to some messages.
+func (q *Queue) actOn(ctx context.Context, a Action, args Args, lot [][]ref) (int, error) {
+	q.mu.Lock()
+	now := q.now()
+	var tasks []*task
+	for _, refs := range lot {
+		for part := range slices.Chunk(refs, reportMax) {
+			if t := q.m.grasp(now, part, a.fits); t != nil {
+				tasks = append(tasks, t)
+			}
+		}
+	}
+	q.mu.Unlock()
+	if a == Fail {
+		return q.fail(ctx, args, tasks), nil
+	}
+	return q.change(ctx, a, args, tasks)
+}
+
+// fail gives recipients up and tells their senders.
+func (q *Queue) fail(ctx context.Context, args Args, tasks []*task) int {
+	ctx = context.WithoutCancel(ctx) // it ends with the queue
+	reason := args.Reason
+	if reason == "" {
+		reason = "Given up by the operator."
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex // guards n
+	n := 0
+	places := make(chan struct{}, actReports)
+	for _, t := range tasks {
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			m, falls := q.message(ctx, t)
+			if m != nil {
+				falls = q.giveUp(ctx, t, m, func(e fate.Event) fate.Event {
+					return fate.Event{At: e.At, Reason: reason, By: args.By}
+				})
+			}
+			mu.Lock()
+			for _, f := range falls {
+				if f.state == fate.Bounced {
+					n++
+				}
+			}
+			mu.Unlock()
+			q.settle(t, falls)
+		})
+	}
+	wg.Wait()
+	return n
+}
+
+// change does an action that is a change of state, with one record.
+func (q *Queue) change(ctx context.Context, a Action, args Args, tasks []*task) (int, error) {
+	var cs []fate.Change
+	moves := make([][]routed, len(tasks))
+	var err error
+	for i, t := range tasks {
+		if a == Reroute || a == Requeue {
+			if moves[i], err = q.moves(ctx, t, a, args); err != nil {
+				break
+			}
+		}
+		cs = append(cs, q.orderChanges(t, a, args)...)
+	}
+	if err == nil && !q.saver.save(context.WithoutCancel(ctx), cs) {
+		err = errors.New("the queue has ended")
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	defer q.wakeUp()
+	now, n := q.now(), 0
+	for i, t := range tasks {
+		if err != nil {
+			q.m.settle(now, t, q.m.later(now, t, 0))
+			continue
+		}
+		q.m.obey(now, a, t, moves[i])
+		n += len(t.slots)
+	}
+	return n, err
+}
+
+// moves gives where the recipients of a task go from now on.
+func (q *Queue) moves(ctx context.Context, t *task, a Action, args Args) ([]routed, error) {
+	m, err := q.fates.Load(ctx, t.lsn)
+	if err != nil {
+		return nil, fmt.Errorf("load message: %w", err)
+	}
+	var out []routed
+	for _, r := range t.rcpts {
+		if r >= len(m.Recipients) {
+			return nil, fate.ErrNoSuchMessage
+		}
+		o := fate.Open{
+			LSN: t.lsn, Rcpt: r, State: fate.Queued, Received: m.Received,
+			Account: m.Account, Domain: m.Recipients[r].Address.Domain,
+		}
+		if a == Reroute {
+			o.Route = args.NextHop
+		}
+		out = append(out, q.route(o, false))
+	}
+	return out, nil
+}
+
+// orderChanges are the changes of an action for a task.
+func (q *Queue) orderChanges(t *task, a Action, args Args) []fate.Change {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	c := fate.Change{LSN: t.lsn, Event: fate.Event{At: q.o.Clock.Now().UTC(), By: args.By, Reason: args.Reason}}
+	none := ""
+	switch a {
+	case Hold:
+		c.State = fate.Held
+	case Release, Requeue:
+		c.State = fate.Queued
+	case Reroute:
+		c.State, c.Route = fate.Queued, &args.NextHop
+	}
+	if a == Requeue {
+		c.Route = &none
+	}
+	if c.Reason == "" {
+		c.Reason = "An operator said: " + a.String() + "."
+	}
+	if a != Retry {
+		c.Rcpt = t.rcpts
+		return []fate.Change{c}
+	}
+	// Those that are tried at once stay what they are, one change for each state.
+	of := map[fate.State]int{}
+	var cs []fate.Change
+	for i, s := range t.slots {
+		state := q.m.t.at(s).state
+		if _, ok := of[state]; !ok {
+			of[state] = len(cs)
+			c.State = state
+			cs = append(cs, c)
+		}
+		cs[of[state]].Rcpt = append(cs[of[state]].Rcpt, t.rcpts[i])
+	}
+	return cs
+}
+
+// obey makes an action true of a task's entries.
+func (m *machine) obey(now int64, a Action, t *task, moves []routed) {
+	falls := make([]fall, len(t.slots))
+	for i, s := range t.slots {
+		falls[i] = m.asItWas(s)
+		switch a {
+		case Hold:
+			falls[i].state = fate.Held
+		case Retry:
+			falls[i].due = now
+			m.hurry(now, m.t.at(s).dest)
+		default:
+			falls[i] = fall{state: fate.Queued, due: now}
+		}
+		if moves != nil {
+			m.redirect(now, s, moves[i].destination, moves[i].hold)
+		}
+		if a == Requeue {
+			m.t.at(s).step = 0
+		}
+		if a == Reroute || a == Requeue {
+			m.hurry(now, m.t.at(s).dest)
+		}
+	}
+	m.settle(now, t, falls)
+}
+
+// List gives up to limit of the selected recipients, oldest first.
+func (q *Queue) List(ctx context.Context, s Selection, limit int) ([]Row, error) {
+	refs, err := q.selected(ctx, s)
+	if err != nil {
+		return nil, fmt.Errorf("list: %w", err)
+	}
+	var rows []Row
+	for _, rs := range byMessage(refs[:min(max(limit, 0), len(refs))]) {
+		m, err := q.fates.Load(ctx, rs[0].lsn)
+		if errors.Is(err, fate.ErrNoSuchMessage) {
+			m, err = &fate.Message{LSN: rs[0].lsn}, nil // it is here all the same
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list: %w", err)
+		}
+		rows = append(rows, q.rows(m, rs)...)
+	}
+	return rows, nil
+}
+
+// rows describes the entries of one message.
+func (q *Queue) rows(m *fate.Message, refs []ref) []Row {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var out []Row
+	for _, r := range refs {
+		s := q.m.t.find(uint64(r.lsn), uint32(r.rcpt))
+		if s == 0 {
+			continue // ended meanwhile
+		}
+		e := q.m.t.at(s)
+		row := Row{
+			ID: m.ID, LSN: r.lsn, Rcpt: r.rcpt, From: m.From, Account: account.ID(e.account),
+			Size: m.Size, Received: timeOf(nanos(e.received)), Destination: q.m.dests[e.dest].name,
+			State: e.shown(), Active: e.place == busy, Attempts: int(e.attempts),
+		}
+		o := fate.Open{LSN: r.lsn, Rcpt: r.rcpt, State: e.state, Received: row.Received, Account: row.Account}
+		if r.rcpt < len(m.Recipients) {
+			of := m.Recipients[r.rcpt]
+			row.To, row.Last = of.Address, of.Last
+			o.Domain, o.Route = of.Address.Domain, of.Route
+		}
+		if row.State == fate.Held {
+			_, hold := q.o.Router(o)
+			if row.Hold = q.m.heldWhy(e, hold); row.Hold == "" {
+				row.Hold = row.Last.Reason
+			}
+		} else {
+			row.Due = timeOf(max(nanos(e.due), q.m.dests[e.dest].until))
+		}
+		out = append(out, row)
+	}
+	return out
+}

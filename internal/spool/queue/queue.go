@@ -1,0 +1,236 @@
+package queue
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
+	"github.com/breakwater-mail/breakwater/internal/store/account"
+	"github.com/breakwater-mail/breakwater/internal/store/fate"
+	"github.com/breakwater-mail/breakwater/internal/store/journal"
+)
+
+// Queue is the machine with its clock, its attempts and its records. Make it
+// with New, give Update to fate's OnUpdate, then call Run. Its methods may be
+// called from any goroutine.
+type Queue struct {
+	o       Options
+	log     *slog.Logger
+	fates   Fates
+	carrier Carrier
+	poster  Poster
+	saver   saver
+
+	poke chan struct{} // something has happened: step
+
+	mu      sync.Mutex // guards what follows
+	m       *machine
+	loading bool
+	loaded  journal.LSN // the last one that was read at the start
+	ending  bool
+
+	inbox struct {
+		mu      sync.Mutex // taken after none
+		updates []fate.Update
+	}
+	size atomic.Int64 // of the table
+
+	randMu sync.Mutex // guards o.Rand
+}
+
+// New makes a queue, which is empty until Run has read it.
+func New(o Options, fates Fates, c Carrier, p Poster) *Queue {
+	o = o.defaults()
+	q := &Queue{
+		o: o, log: telemetry.Logger(o.Log, "queue"), fates: fates, carrier: c, poster: p,
+		poke: make(chan struct{}, 1), loading: true,
+	}
+	q.saver = saver{q: q, kick: make(chan struct{}, 1), ended: make(chan struct{})}
+	q.m = newMachine(o, q.seed())
+	o.Metrics.watch(q)
+	return q
+}
+
+// seed is of the jitter alone: one that is not random costs nothing but that.
+func (q *Queue) seed() uint64 {
+	var b [8]byte
+	if _, err := io.ReadFull(q.o.Rand, b[:]); err != nil {
+		q.log.Error("no randomness", telemetry.Err, err)
+		return uint64(q.o.Clock.Now().UnixNano())
+	}
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// byDomain is the Router where none is given.
+func byDomain(o fate.Open) (destination, hold string) {
+	if o.Route != "" {
+		return o.Route, ""
+	}
+	return string(o.Domain), ""
+}
+
+func (q *Queue) now() int64 { return q.o.Clock.Now().UnixNano() }
+
+func timeOf(ns int64) time.Time {
+	if ns == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, ns).UTC()
+}
+
+// wakeUp has Run take a step.
+func (q *Queue) wakeUp() {
+	select {
+	case q.poke <- struct{}{}:
+	default:
+	}
+}
+
+// Update tells of recipients that the journal has come to know more of. It
+// only notes them down.
+func (q *Queue) Update(us []fate.Update) {
+	q.inbox.mu.Lock()
+	q.inbox.updates = append(q.inbox.updates, us...)
+	q.inbox.mu.Unlock()
+	q.wakeUp()
+}
+
+// Room is nil, or ErrFull when there is no room for more recipients.
+func (q *Queue) Room() error {
+	if q.size.Load() >= int64(q.o.Max) {
+		return ErrFull
+	}
+	return nil
+}
+
+// routed is an open recipient with what the Router said of it.
+type routed struct {
+	fate.Open
+	fresh             bool
+	destination, hold string
+}
+
+func (q *Queue) route(o fate.Open, fresh bool) routed {
+	r := routed{Open: o, fresh: fresh}
+	if !o.State.Ended() {
+		r.destination, r.hold = q.o.Router(o)
+	}
+	return r
+}
+
+// takeIn gives the machine what Update has noted down. Nothing is taken while
+// the queue is read: what was accepted meanwhile may be read as well.
+//
+// The queue itself makes all changes but the first state and what it has
+// already forgotten, so only those are heeded.
+func (q *Queue) takeIn() {
+	q.inbox.mu.Lock()
+	us := q.inbox.updates
+	if q.isLoading() {
+		us = nil
+	} else {
+		q.inbox.updates = nil
+	}
+	q.inbox.mu.Unlock()
+	if len(us) == 0 {
+		return
+	}
+	rs := make([]routed, 0, len(us))
+	for _, u := range us {
+		if u.Fresh || u.State.Ended() {
+			rs = append(rs, q.route(u.Open, u.Fresh))
+		}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := q.now()
+	for _, r := range rs {
+		switch {
+		case r.State.Ended():
+			q.m.ended(now, r.LSN, r.Rcpt)
+		case r.LSN > q.loaded:
+			q.m.add(now, r.Open, r.destination, r.hold)
+		}
+	}
+	q.size.Store(int64(q.m.t.count))
+}
+
+func (q *Queue) isLoading() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.loading
+}
+
+// load reads all open recipients. They may be tried as soon as they are read:
+// each is read once, and what was accepted later comes by Update.
+func (q *Queue) load(ctx context.Context) error {
+	began := q.o.Clock.Now()
+	batch := make([]routed, 0, loadBatch)
+	flush := func() {
+		q.mu.Lock()
+		now := q.now()
+		for _, r := range batch {
+			q.m.add(now, r.Open, r.destination, r.hold)
+			q.loaded = max(q.loaded, r.LSN)
+		}
+		q.size.Store(int64(q.m.t.count))
+		q.mu.Unlock()
+		batch = batch[:0]
+		q.wakeUp()
+	}
+	count := 0
+	err := q.fates.Open(ctx, func(o fate.Open) error {
+		batch = append(batch, q.route(o, false))
+		count++
+		if len(batch) == loadBatch {
+			flush()
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the open recipients: %w", err)
+	}
+	flush()
+	q.mu.Lock()
+	q.loading = false
+	q.mu.Unlock()
+	q.wakeUp()
+	q.log.Info("the queue is read", telemetry.Count, count, telemetry.Dur, q.o.Clock.Now().Sub(began))
+	return nil
+}
+
+// HoldAccount holds whatever an account has sent, and will send, until
+// ReleaseAccount. It is not remembered over a restart: the account is what
+// remembers it.
+func (q *Queue) HoldAccount(id account.ID, reason string) {
+	q.mu.Lock()
+	q.m.holdAccount(q.now(), id, cut(reason, fate.ReasonMax))
+	q.mu.Unlock()
+	q.wakeUp()
+}
+
+// ReleaseAccount ends HoldAccount.
+func (q *Queue) ReleaseAccount(id account.ID) {
+	q.mu.Lock()
+	q.m.releaseAccount(q.now(), id)
+	q.mu.Unlock()
+	q.wakeUp()
+}
+
+// Contains tells whether a recipient is open and known here. While the queue
+// is being read the answer is ErrLoading.
+func (q *Queue) Contains(lsn journal.LSN, rcpt int) (bool, error) {
+	q.takeIn()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.loading {
+		return false, ErrLoading
+	}
+	return q.m.t.find(uint64(lsn), uint32(rcpt)) != 0, nil
+}

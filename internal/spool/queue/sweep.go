@@ -1,0 +1,89 @@
+package queue
+
+import (
+	"time"
+
+	"github.com/breakwater-mail/breakwater/internal/store/fate"
+	"github.com/breakwater-mail/breakwater/internal/store/journal"
+)
+
+// sweeper goes through all entries once a minute, for those that have waited
+// so long that their sender is to be told, or that they are given up.
+type sweeper struct {
+	at   int64 // when it goes on; 0 if there is nothing to go through
+	from int   // the next slot
+	out  int   // tasks that it gave and that are not settled
+}
+
+// wake has it go on if it rests.
+func (w *sweeper) wake(now int64) {
+	if w.at == 0 {
+		w.at = now + int64(sweepPause)
+	}
+}
+
+// sweep goes through some entries.
+func (m *machine) sweep(now int64, out []*task) []*task {
+	w := &m.sweeper
+	if w.at == 0 || now < w.at {
+		return out
+	}
+	if m.t.count == 0 {
+		w.at, w.from = 0, 0
+		return out
+	}
+	of := map[taskKey]*task{}
+	for n := 0; n < sweepSlots && w.from < m.t.used; n++ {
+		if w.out >= sweepTasks {
+			w.at = now + int64(sweepWait)
+			return out
+		}
+		s := slot(w.from)
+		w.from++
+		if k, ok := m.overdue(now, s); ok {
+			out = m.gather(now, of, taskKey{k, journal.LSN(m.t.at(s).lsn)}, s, out)
+		}
+	}
+	w.at = now + int64(sweepNext)
+	if w.from >= m.t.used {
+		w.at, w.from = now+int64(sweepPause), 0
+	}
+	return out
+}
+
+type taskKey struct {
+	kind kind
+	lsn  journal.LSN
+}
+
+// gather adds an entry to the task of its message, so that a sender gets one
+// report of it.
+func (m *machine) gather(now int64, of map[taskKey]*task, k taskKey, s slot, out []*task) []*task {
+	t := of[k]
+	if t == nil || len(t.slots) >= reportMax {
+		t = &task{kind: k.kind, lsn: k.lsn, began: now}
+		of[k] = t
+		out = append(out, t)
+		m.sweeper.out++
+	}
+	m.take(t, s)
+	m.look(now, m.t.at(s).dest)
+	return out
+}
+
+// overdue tells what is to be done about an entry for its age alone. What an
+// operator holds, or an account that is held, waits without an end.
+func (m *machine) overdue(now int64, s slot) (kind, bool) {
+	e := m.t.at(s)
+	if e.place == free || e.place == busy || e.state == fate.Held || e.flags&flagAccount != 0 {
+		return 0, false
+	}
+	age := time.Duration(now - nanos(e.received))
+	switch {
+	case age >= m.o.Expire:
+		return expire, true
+	case age >= m.o.Warn && e.flags&flagWarned == 0:
+		return warn, true
+	}
+	return 0, false
+}
