@@ -1,0 +1,257 @@
+package delivery
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
+	"github.com/breakwater-mail/breakwater/internal/spool/queue"
+	"github.com/breakwater-mail/breakwater/internal/store/fate"
+)
+
+func logTo(b *bytes.Buffer) *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
+
+func TestParseHop(t *testing.T) {
+	for in, want := range map[string]string{
+		"smtp://Relay.Example.org:587": "smtp://relay.example.org:587",
+		"smtp://relay.example.org":     "smtp://relay.example.org:25",
+		"smtps://relay.example.org/":   "smtps://relay.example.org:465",
+		"LMTP://127.0.0.1":             "lmtp://127.0.0.1:24",
+		"127.0.0.1:2525":               "smtp://127.0.0.1:2525",
+		"smtp://[2001:db8::1]:26":      "smtp://[2001:db8::1]:26",
+		"smtp://[2001:db8::1]":         "smtp://[2001:db8::1]:25",
+		"b\u00fccher.example:25":       "smtp://xn--bcher-kva.example:25",
+		"":                             "", "relay": "", "http://relay.example.org": "", "smtp://": "", "relay:0": "", "relay:99999": "",
+		"smtp://user@relay.example.org": "", "smtp://a b:25": "", "smtp://[fe80::1%eth0]:25": "", strings.Repeat("x", 400) + ":25": "",
+	} {
+		h, err := ParseHop(in)
+		switch {
+		case want == "" && !errors.Is(err, ErrHop):
+			t.Errorf("%q: %v, %v", in, h, err)
+		case want != "" && (err != nil || h.String() != want):
+			t.Errorf("%q: %v, %v", in, h, err)
+		}
+	}
+}
+
+func FuzzParseHop(f *testing.F) {
+	for _, s := range []string{"smtp://relay.example.org:587", "lmtp://[::1]", "127.0.0.1:25", "smtps://x/"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		h, err := ParseHop(s)
+		if err != nil {
+			return
+		}
+		again, err := ParseHop(h.String())
+		if err != nil || again.String() != h.String() || again.Host != h.Host || again.Scheme != h.Scheme {
+			t.Errorf("%q is %q, which is %v, %v", s, h.String(), again, err)
+		}
+	})
+}
+
+func TestRoutes_theNearest(t *testing.T) {
+	hop := func(host string) Hop { return Hop{Host: host, Port: 25} }
+	d := New(Options{
+		Routes: []Route{
+			{Domains: []string{"Example.org", "demo.test"}, Hop: hop("exact")},
+			{Domains: []string{".example.org"}, Hop: hop("below")},
+			{Domains: []string{".deep.example.org"}, Hop: hop("deep")},
+		},
+	}, nil, nil, nil)
+	for domain, want := range map[message.Domain]string{
+		"example.org": "exact", "demo.test": "exact", "a.example.org": "below", "a.b.example.org": "below",
+		"deep.example.org": "below", "x.deep.example.org": "deep", "example.net": "", "notexample.org": "", "org": "",
+	} {
+		got, ok := d.Hop(domain)
+		if ok != (want != "") || ok && got != "smtp://"+want+":25" {
+			t.Errorf("%s: %q, %v", domain, got, ok)
+		}
+	}
+}
+
+func TestHop_lmtp(t *testing.T) {
+	for _, chunking := range []bool{false, true} {
+		w := newWorld()
+		h := w.server("inner.example", "127.0.0.1", 24)
+		h.lmtp = true
+		h.say["RCPT TO:<no@"] = "550 5.1.1 unknown"
+		h.say["."] = "250 2.0.0 one has it|452 4.2.2 two is full|554 5.6.0 three does not like it|250 ok"
+		b := newBench(t, w, Options{
+			NoChunking: !chunking,
+			Routes:     []Route{{Domains: []string{"example.org"}, Hop: Hop{Scheme: LMTP, Host: "127.0.0.1"}}},
+		})
+		r := b.carry(messageTo("one@example.org", "no@example.org", "two@example.org", "three@example.org"))
+		b.wantAt(r, 0, fate.Delivered, "250 2.0.0 one has it", "127.0.0.1 [127.0.0.1]:24")
+		b.wantAt(r, 1, fate.Bounced, "550 5.1.1 unknown")
+		b.wantAt(r, 2, fate.Deferred, "452 4.2.2 two is full")
+		b.wantAt(r, 3, fate.Bounced, "554 5.6.0 three does not like it")
+		r = b.carry(messageTo("no@example.org"))
+		b.wantAt(r, 0, fate.Bounced, "550 5.1.1 unknown")
+		if !strings.Contains(h.said(), "LHLO breakwater.example") || len(h.got()) != 1 {
+			t.Errorf("%q", h.said())
+		}
+		r = b.carry(messageTo("one@example.org"))
+		b.wantAt(r, 0, fate.Delivered)
+	}
+}
+
+func TestHop_lmtpLostInBetween(t *testing.T) {
+	w := newWorld()
+	h := w.server("inner.example", "127.0.0.1", 24)
+	h.lmtp = true
+	h.say["."] = "250 ok|drop"
+	b := newBench(t, w, Options{Default: &Hop{Scheme: LMTP, Host: "127.0.0.1"}})
+	r := b.carry(messageTo("one@example.org", "two@example.org", "three@example.org"))
+	b.wantAt(r, 0, fate.Delivered)
+	b.wantAt(r, 1, fate.Deferred, "twice")
+	b.wantAt(r, 2, fate.Deferred, "twice")
+}
+
+// TestHop_notTheMessagesFault: a next hop that does not let us send has to be
+// set right, and no mail bounces for it.
+func TestHop_notTheMessagesFault(t *testing.T) {
+	for say, words := range map[string]string{
+		"banner=554 not you":  "does not want to talk to us",
+		"MAIL=530 log in":     "one of the two is not set up right",
+		"RCPT=503 what":       "one of the two is not set up right",
+		"RCPT=550 5.1.1 none": "",
+	} {
+		w := newWorld()
+		key, answer, _ := strings.Cut(say, "=")
+		w.server("relay.example", "10.0.0.1", 25).say[key] = answer
+		b := newBench(t, w, Options{Default: &Hop{Host: "relay.example"}})
+		state := fate.Deferred
+		if words == "" {
+			state = fate.Bounced
+		}
+		b.wantAt(b.carry(messageTo("one@example.org")), 0, state, words)
+	}
+	b := newBench(t, newWorld(), Options{Default: &Hop{Host: "relay.example"}})
+	b.want(b.carry(messageTo("one@example.org")), fate.Deferred, queue.Down, "4.4.4")
+}
+
+func TestHop_override(t *testing.T) {
+	w := newWorld()
+	w.host("example.org", "mx.example.org", "192.0.2.1")
+	other := w.server("other.example", "10.0.0.2", 2525)
+	b := newBench(t, w, Options{})
+	m := messageTo("one@example.org", "two@example.org", "three@example.org")
+	m.Recipients[0].Route, m.Recipients[2].Route = "smtp://other.example:2525", "nonsense"
+	r := b.carry(m)
+	b.wantAt(r, 0, fate.Relayed, "other.example [10.0.0.2]:2525")
+	b.wantAt(r, 1, fate.Relayed, "mx.example.org")
+	b.wantAt(r, 2, fate.Deferred, "4.3.5")
+	if len(other.got()) != 1 {
+		t.Errorf("%d messages", len(other.got()))
+	}
+}
+
+func TestCarry_literal(t *testing.T) {
+	w := newWorld()
+	w.server("x", "192.0.2.1", 25)
+	b := newBench(t, w, Options{})
+	b.want(b.carry(messageTo("one@[192.0.2.1]")), fate.Relayed, queue.Up, "[192.0.2.1] [192.0.2.1]:25")
+	b.want(b.carry(messageTo("one@[127.0.0.1]")), fate.Bounced, queue.Unknown, "5.4.4 The address 127.0.0.1 is private")
+}
+
+func TestOptions_forbidden(t *testing.T) {
+	o := Options{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/8")}}
+	for addr, want := range map[string]bool{
+		"127.0.0.1": true, "0.0.0.0": true, "10.0.0.1": true, "10.1.2.3": false, "172.31.0.1": true, "172.32.0.1": false,
+		"192.168.1.1": true, "169.254.169.254": true, "100.64.0.1": true, "224.0.0.1": true, "255.255.255.255": true,
+		"192.0.2.1": true, "198.51.100.1": true, "203.0.113.1": true, "198.18.0.1": true, "8.8.8.8": false,
+		"::1": true, "::": true, "fe80::1": true, "fc00::1": true, "fd00::1": false, "ff02::1": true, "2001:db8::1": true,
+		"2001:4860::1": false, "::ffff:127.0.0.1": true, "::ffff:8.8.8.8": false, "::ffff:10.1.0.1": false, "::7f00:1": true,
+		"64:ff9b::7f00:1": true, "64:ff9b::808:808": false, "64:ff9b::a01:1": false, "64:ff9b:1::1": true,
+		"2002:7f00:1::1": true, "2002:808:808::1": false, "2001::1": true, "3fff::1": true, "100::1": true, "fec0::1": true,
+	} {
+		if got := o.forbidden(netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s: %v", addr, got)
+		}
+	}
+	if !o.forbidden(netip.Addr{}) {
+		t.Error("no address is allowed")
+	}
+}
+
+func TestPool_idleConnectionsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		h := w.host("example.org", "mx.example.org", "192.0.2.1")
+		b := newBench(t, w, Options{IdleFor: 10 * time.Second})
+		b.want(b.carry(messageTo("one@example.org")), fate.Relayed, queue.Up)
+		go func() { _ = b.d.Run(t.Context()) }()
+		time.Sleep(25 * time.Second)
+		if n := len(b.d.pool.idle); n != 0 || !strings.HasSuffix(h.said(), "QUIT") {
+			t.Errorf("%d idle, %q", n, h.said())
+		}
+		b.close()
+	})
+}
+
+func TestPool_messagesOfAConnection(t *testing.T) {
+	w := newWorld()
+	h := w.host("example.org", "mx.example.org", "192.0.2.1")
+	b := newBench(t, w, Options{MaxMessages: 3})
+	for range 7 {
+		b.want(b.carry(messageTo("one@example.org")), fate.Relayed, queue.Up)
+	}
+	if h.sessions != 3 {
+		t.Errorf("%d sessions", h.sessions)
+	}
+	h.offers = append(h.offers, "LIMITS MAILMAX=1")
+	b.d.pool.closeIdle()
+	b.d.pool.shut = false
+	for range 3 {
+		b.want(b.carry(messageTo("one@example.org")), fate.Relayed, queue.Up)
+	}
+	if h.sessions != 6 {
+		t.Errorf("%d sessions with MAILMAX", h.sessions)
+	}
+}
+
+// TestPool_bounds: no host gets more connections than it should, and those
+// that wait are told to come back.
+func TestPool_bounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		h := w.host("example.org", "mx.example.org", "192.0.2.1")
+		h.say["MAIL"] = "hang"
+		b := newBench(t, w, Options{MaxPerHost: 2, MaxConns: 3, NoChunking: true})
+		var mu sync.Mutex
+		var reasons []string
+		var wg sync.WaitGroup
+		for i := range 4 {
+			wg.Go(func() {
+				r := b.d.Carry(t.Context(), queue.Job{Message: messageTo(fmt.Sprintf("u%d@example.org", i)), Rcpt: []int{0}})
+				mu.Lock()
+				defer mu.Unlock()
+				reasons = append(reasons, r.Outcomes[0].Reason[:5]+" "+r.Health.String()+" "+r.Outcomes[0].RetryAfter.String())
+			})
+		}
+		wg.Wait()
+		slices.Sort(reasons)
+		if want := []string{"4.3.2 busy 20s", "4.3.2 busy 20s", "4.4.2 down 0s", "4.4.2 down 0s"}; !slices.Equal(reasons, want) {
+			t.Errorf("%q", reasons)
+		}
+		b.close()
+	})
+}
+
+func TestCut(t *testing.T) {
+	for _, c := range [][2]string{{"abc", "abc"}, {"abcdef", "abcd"}, {"ab\x00\r\n", "ab??"}, {"abc\u00fc", "abc"}, {"\xff\xfe", "??"}} {
+		if got := cut(c[0], 4); got != c[1] {
+			t.Errorf("%q: %q, want %q", c[0], got, c[1])
+		}
+	}
+}
