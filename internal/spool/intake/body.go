@@ -41,7 +41,8 @@ type Body struct {
 	size    int64 // octets that came
 	skip    int64 // octets of Return-Path
 	hops    hopCounter
-	eight   bool    // an octet above 127 came
+	away    bool    // some targets are elsewhere
+	eight   bool    // … and an octet above 127 came
 	head    *header // nil: nobody wants to see it
 
 	// Of a message from one of our users.
@@ -63,7 +64,7 @@ func (i *Intake) Begin(ctx context.Context, e smtp.Envelope) (*Body, error) {
 	if err := i.fits(ctx, &e, ts, e.Size); err != nil {
 		return nil, err
 	}
-	b := &Body{in: i, e: e, targets: ts, at: i.o.Clock.Now()}
+	b := &Body{in: i, e: e, targets: ts, away: hasRemotes(ts), at: i.o.Clock.Now()}
 	if b.id, err = i.newID(); err != nil {
 		return nil, err
 	}
@@ -129,7 +130,7 @@ func (b *Body) Write(p []byte) (int, error) {
 	if b.hops.received > receivedMax {
 		return 0, errLoop
 	}
-	b.eight = b.eight || hasEightBit(p)
+	b.eight = b.eight || b.away && hasEightBit(p)
 	if err := b.take(p); err != nil {
 		return 0, err
 	}
@@ -174,7 +175,7 @@ func (b *Body) leave() (err error) {
 		return err
 	}
 	b.head.raw = nil
-	if b.in.o.Signer != nil && hasRemotes(b.targets) {
+	if b.in.o.Signer != nil && b.away {
 		b.sig = b.in.o.Signer.Begin(b.edit.author)
 	}
 	if err := b.store(b.left); err != nil {

@@ -48,8 +48,6 @@ type Options struct {
 	Limiter Limiter
 	// Correspondents learns whom users write to; nil: nobody does.
 	Correspondents Correspondents
-	// Receipts reports successes; nil: nobody does.
-	Receipts Receipts
 	// AnyFrom lets users write whatever they like into From and Sender; the
 	// envelope's sender is theirs in any case.
 	AnyFrom bool

@@ -133,7 +133,14 @@ func (r *room) inboxOf(local string) []string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	info, err := r.mailboxes.Lookup(ctx, a.ID, "INBOX")
+	return r.in(a.ID, "INBOX")
+}
+
+// in returns the messages in a mailbox, oldest first.
+func (r *room) in(id account.ID, name string) []string {
+	r.t.Helper()
+	ctx := r.t.Context()
+	info, err := r.mailboxes.Lookup(ctx, id, name)
 	if errors.Is(err, mailbox.ErrNoSuchMailbox) {
 		return nil
 	}

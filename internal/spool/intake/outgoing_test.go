@@ -24,7 +24,6 @@ type others struct {
 	asked    []string
 	accepted []string
 	domains  []string
-	receipts []string
 	signed   []string // bodies, by author
 }
 
@@ -42,10 +41,6 @@ func (o *others) Accepted(id account.ID, to []message.Address) {
 }
 
 func (o *others) Correspond(domain string) { o.domains = append(o.domains, domain) }
-
-func (o *others) Delivered(m *fate.Message, rcpt []int) {
-	o.receipts = append(o.receipts, fmt.Sprint(m.LSN != 0, m.ID != "", rcpt))
-}
 
 func (o *others) Begin(author message.Domain) Signature {
 	if author != "demo.test" {
@@ -80,7 +75,7 @@ func newOutgoing(t *testing.T, o Options, locals ...string) (*room, *others) {
 		t.Fatal(err)
 	}
 	o.Hostname = "mail.demo.test"
-	o.Queue, o.Limiter, o.Correspondents, o.Receipts, o.Signer, o.SRS = all, all, all, all, all, srs
+	o.Queue, o.Limiter, o.Correspondents, o.Signer, o.SRS = all, all, all, all, srs
 	return newRoom(t, o, locals...), all
 }
 
@@ -191,7 +186,7 @@ func TestSubmission_toOthersAndUs(t *testing.T) {
 	if got := r.inboxOf("two"); len(got) != 1 || got[0] != text {
 		t.Errorf("two has %q", got)
 	}
-	if len(all.asked) != 4 || len(all.accepted) != 1 || strings.Join(all.domains, " ") != "b.example d.example" || strings.Join(all.receipts, " ") != "true true [1]" {
+	if len(all.asked) != 4 || len(all.accepted) != 1 || strings.Join(all.domains, " ") != "b.example d.example" {
 		t.Errorf("others heard %+v", all)
 	}
 }

@@ -73,6 +73,7 @@ func (b *Body) commit(ctx context.Context) (string, error) {
 	}
 	m.LSN = lsn
 	b.tell(m)
+	b.receipt(ctx, m)
 	return b.id, nil
 }
 
@@ -118,7 +119,7 @@ func (i *Intake) sign(s Signature, header []byte, id string) string {
 func (b *Body) recipient(ctx context.Context, t target) (fate.Recipient, error) {
 	r := fate.Recipient{
 		Address: t.Address, Account: t.Account,
-		Notify: t.named.Notify, Orcpt: t.named.Orcpt,
+		Notify: t.notifyOf(), Orcpt: t.named.Orcpt,
 	}
 	if t.named.To != t.Address {
 		r.Rcpt = t.named.To
@@ -185,34 +186,18 @@ func (b *Body) named() []message.Address {
 // tell tells others of a message that is durable.
 func (b *Body) tell(m *fate.Message) {
 	i := b.in
-	if b.edit != nil {
-		if i.o.Limiter != nil {
-			i.o.Limiter.Accepted(m.Account, b.named())
-		}
-		if i.o.Correspondents != nil {
-			for _, t := range b.targets {
-				if t.Remote() && t.Via.IsZero() {
-					i.o.Correspondents.Correspond(string(t.Address.Domain))
-				}
-			}
-		}
-	}
-	i.receipts(m)
-}
-
-// receipts has the sender told of those who have the message, where that is
-// wanted (RFC 3461 §5.2.2).
-func (i *Intake) receipts(m *fate.Message) {
-	if i.o.Receipts == nil || m.From.IsZero() {
+	if b.edit == nil {
 		return
 	}
-	var wanted []int
-	for n, r := range m.Recipients {
-		if r.State == fate.Delivered && r.Notify&smtp.NotifySuccess != 0 {
-			wanted = append(wanted, n)
-		}
+	if i.o.Limiter != nil {
+		i.o.Limiter.Accepted(m.Account, b.named())
 	}
-	if len(wanted) > 0 {
-		i.o.Receipts.Delivered(m, wanted)
+	if i.o.Correspondents == nil {
+		return
+	}
+	for _, t := range b.targets {
+		if t.Remote() && t.Via.IsZero() {
+			i.o.Correspondents.Correspond(string(t.Address.Domain))
+		}
 	}
 }

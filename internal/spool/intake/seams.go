@@ -60,14 +60,6 @@ type Limiter interface {
 // Correspondents learns which domains our users write to.
 type Correspondents interface{ Correspond(domain string) }
 
-// Receipts are for senders who asked to be told of success (RFC 3461 §4.1).
-type Receipts interface {
-	// Delivered hears of recipients (by their places) that m was delivered to
-	// when it was accepted, and for whom a success report is wanted. It is
-	// called after m is durable, and must not block.
-	Delivered(m *fate.Message, rcpt []int)
-}
-
 // Post is a message of the host's own: a delivery status notification, a
 // report, a notice.
 type Post struct {

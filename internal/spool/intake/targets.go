@@ -16,6 +16,7 @@ type target struct {
 	account.Recipient
 	named   smtp.Recipient // as in RCPT TO, the first one that led here
 	rewrite bool           // it is forwarded: its sender is rewritten (SRS)
+	shared  bool           // named has led to others, too
 }
 
 // asker is who wants mail to be sent.
@@ -152,7 +153,7 @@ func (i *Intake) targets(ctx context.Context, e *smtp.Envelope) ([]target, error
 			if len(all) == accountsMax {
 				return nil, &smtp.Reply{Code: 452, Enhanced: "4.5.3", Text: "Too many recipients behind these aliases"}
 			}
-			t.named = r
+			t.named, t.shared = r, len(ts) > 1
 			all = append(all, t)
 		}
 	}
