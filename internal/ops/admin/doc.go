@@ -8,9 +8,12 @@
 // and opens the store itself when nobody listens. Requests about the edge (bans,
 // explain, top, reports) go to Edge, which only a running host has; its types
 // are plain values, so that neither this package nor a client imports the edge.
+// Those about the queue and alarms are for a running host as well; the books and
+// lives of messages (ops/ledger) can be read from the store alone.
 //
-// It stands above the stores (store/account, store/mailbox) and below host,
-// which makes an Edge of the parts of its own, and cmd/breakwater.
+// It stands above the stores (store/account, store/mailbox), spool/queue,
+// ops/ledger and ops/alarm, and below host, which makes an Edge of the parts of
+// its own, and cmd/breakwater.
 //
 // Security: the socket is DIR/admin.sock with mode 0600, so whoever may read
 // the mail store may administer it, and nobody else. Passwords travel in the
@@ -21,5 +24,5 @@
 // answers each connection in a goroutine of its own, with a deadline.
 //
 // Limits: a request is at most 1 MiB, an answer takes at most 60 s; those of the
-// edge's requests stand in edge.go.
+// edge's requests stand in edge.go, those of the queue's in queue.go.
 package admin
