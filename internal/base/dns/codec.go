@@ -168,6 +168,8 @@ func (d *decoder) section(a *Answer) (again, ok bool) {
 		}
 		mine := !again && h.Class == dnsmessage.ClassINET && sameName(h.Name.Data[:h.Name.Length-1], d.name[:d.len])
 		switch {
+		case mine && !sized(h):
+			ok = false
 		case mine && h.Type == dnsmessage.Type(d.typ):
 			ok = d.record(a)
 		case mine && h.Type == dnsmessage.TypeCNAME:
@@ -184,6 +186,20 @@ func (d *decoder) section(a *Answer) (again, ok bool) {
 		}
 	}
 	return again, true
+}
+
+// sized tells whether a record has the length of its type: the parser would
+// read on behind it.
+func sized(h dnsmessage.ResourceHeader) bool {
+	switch h.Type {
+	case dnsmessage.TypeA:
+		return h.Length == 4
+	case dnsmessage.TypeAAAA:
+		return h.Length == 16
+	case dnsmessage.TypeMX, dnsmessage.TypePTR, dnsmessage.TypeNS, dnsmessage.TypeCNAME:
+		return h.Length > 0
+	}
+	return true
 }
 
 func (d *decoder) follow() bool {

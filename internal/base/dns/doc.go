@@ -26,6 +26,8 @@
 //   - No server is asked again that reported a failure of a question, and one
 //     that does not answer is asked last, but for one question in ten seconds.
 //   - Names in answers are lower case and printable ASCII; others are left out.
+//   - What a server says of DNSSEC counts only if it is on this host, or the
+//     operator trusts it (Options.TrustAD): nothing is validated here.
 //
 // Identical questions in flight share one packet, so that a forger gets no
 // better odds by making us ask again and again.
@@ -40,6 +42,6 @@
 // cache and the size of each.
 //
 // RFCs: 1035 (names, packets), 2181 §8 and 2308 §5 (TTLs), 4343 (case), 5452
-// (forged answers), 5782 §2 (names in lists), 6840 §5.7 (AD), 6891 (EDNS),
-// 7766 (TCP).
+// (forged answers), 5782 §2 (names in lists), 6698 §2.1 (TLSA), 6840 §5.7 (AD),
+// 6890 (addresses of no use), 6891 (EDNS), 7766 (TCP).
 package dns
