@@ -1,5 +1,10 @@
 package tlspolicy
 
+import (
+	"crypto/x509"
+	"errors"
+)
+
 // Result is a result type of RFC 8460 §4.3.
 type Result string
 
@@ -21,7 +26,7 @@ const (
 // Failure is why a host cannot be used under its policy, or what is to be
 // reported of a policy that is only tested.
 type Failure struct {
-	Policy *Policy // nil if none could be found
+	Policy *Policy // what is known of it; never nil
 	Type   Result
 	Err    error // the detail; may be nil
 }
@@ -36,3 +41,19 @@ func (f *Failure) Error() string {
 
 // Unwrap gives the detail.
 func (f *Failure) Unwrap() error { return f.Err }
+
+// classify gives the result type of an error of a certificate.
+func classify(err error) Result {
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var roots x509.SystemRootsError
+	switch {
+	case errors.As(err, &name):
+		return CertificateHostMismatch
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return CertificateExpired
+	case errors.As(err, &roots): // our own fault
+		return ValidationFailure
+	}
+	return CertificateNotTrusted
+}
