@@ -9,7 +9,8 @@
 // Commands that change domains, accounts and aliases ask the running host over
 // its admin socket, and open the store themselves when no host is running
 // (ask.go); so do ledger and trace. Commands about the edge (top, explain, ban,
-// greylist, shadow), the queue and alarms ask the running host and nothing else. A host is found by --dir or --config (where.go).
+// greylist, shadow), the queue and alarms ask the running host and nothing else.
+// A host is found by --dir or --config (where.go).
 //
 // Exit status: 0 done, 1 failed with a reason on standard error, 2 wrong
 // usage. Tables are columns for people, and JSON with --json.
