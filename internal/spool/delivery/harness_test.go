@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -412,11 +413,11 @@ func (s *session) end() error {
 // memory is a stored body.
 type memory struct {
 	*bytes.Reader
-	open *int
+	open *atomic.Int64
 	bad  int64 // octets from here on are damaged; 0: none is
 }
 
-func (m *memory) Close() error { *m.open--; return nil }
+func (m *memory) Close() error { m.open.Add(-1); return nil }
 
 func (m *memory) ReadAt(p []byte, off int64) (int, error) {
 	if m.bad > 0 && off+int64(len(p)) > m.bad {
@@ -432,7 +433,7 @@ type bench struct {
 	d    *Delivery
 	body string
 	bad  int64
-	open int
+	open atomic.Int64
 	seen []tlspolicy.Session
 }
 
@@ -444,13 +445,17 @@ func newBench(t testing.TB, w *world, o Options) *bench {
 	if o.AllowNetworks == nil {
 		o.AllowNetworks = documentation
 	}
-	o.Observe = func(s tlspolicy.Session) { b.seen = append(b.seen, s) }
+	o.Observe = func(s tlspolicy.Session) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		b.seen = append(b.seen, s)
+	}
 	policies, err := tlspolicy.New(tlspolicy.Options{NoSTS: true, Clock: o.Clock, Roots: w.roots}, w)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.d = New(o, w, policies, func(context.Context, journal.LSN) (Body, error) {
-		b.open++
+		b.open.Add(1)
 		return &memory{Reader: bytes.NewReader([]byte(b.body)), open: &b.open, bad: b.bad}, nil
 	})
 	t.Cleanup(b.close)
@@ -461,8 +466,8 @@ func newBench(t testing.TB, w *world, o Options) *bench {
 func (b *bench) close() {
 	b.d.pool.closeIdle()
 	b.wg.Wait()
-	if b.open != 0 {
-		b.t.Errorf("%d bodies are open", b.open)
+	if n := b.open.Load(); n != 0 {
+		b.t.Errorf("%d bodies are open", n)
 	}
 	if n := len(b.d.pool.slots) + len(b.d.pool.gates); n != 0 {
 		b.t.Errorf("%d slots and gates are held", n)

@@ -192,7 +192,10 @@ func TestPool_idleConnectionsEnd(t *testing.T) {
 		b.want(b.carry(messageTo("one@example.org")), fate.Relayed, queue.Up)
 		go func() { _ = b.d.Run(t.Context()) }()
 		time.Sleep(25 * time.Second)
-		if n := len(b.d.pool.idle); n != 0 || !strings.HasSuffix(h.said(), "QUIT") {
+		b.d.pool.mu.Lock()
+		n := len(b.d.pool.idle)
+		b.d.pool.mu.Unlock()
+		if n != 0 || !strings.HasSuffix(h.said(), "QUIT") {
 			t.Errorf("%d idle, %q", n, h.said())
 		}
 		b.close()
