@@ -48,6 +48,21 @@ func everyChange() []change {
 		{op: opAlias, domain: "demo.test", targets: []message.Address{addr("one@demo.test")}},
 		{op: opAliasRemoved, address: addr("sales@demo.test")},
 		{op: opAliasRemoved, domain: "demo.test"},
+		{op: opCredentials, id: 1, creds: credentials{hash: creds.hash}, renewed: true},
+		{op: opSettings, id: 1, settings: Settings{SendHour: 50, SendDay: 300, Contact: addr("owner@example.org")}},
+		{op: opHold, id: 1, created: 1790000003, reason: "140 recipients in 6 minutes"},
+		{op: opHoldEnded, id: 1},
+		{op: opForward, id: 1, targets: []message.Address{addr("two@demo.test"), addr("One@example.org")}, noCopy: true},
+		{op: opForward, id: 1},
+		{op: opGrant, id: 1, address: addr("sales@demo.test")},
+		{op: opGrant, id: 1, domain: "example.org"},
+		{op: opGrantRevoked, id: 1, address: addr("sales@demo.test")},
+		{op: opGrantRevoked, id: 1, domain: "example.org"},
+		{op: opAppPassword, id: 1, created: 1790000004, label: "telephone",
+			app: appKey{scope: SMTP | IMAP, salt: []byte("sixteen octets .."), hash: bytes.Repeat([]byte{0x44}, 32)}},
+		{op: opAppUsed, id: 1, created: 1790000040, label: "telephone"},
+		{op: opAppRemoved, id: 1, label: "telephone"},
+		{op: opAppRemoved, id: 1},
 	}
 }
 
@@ -82,15 +97,23 @@ func TestRecords_frozen(t *testing.T) {
 
 func TestDecodeChanges_refuses(t *testing.T) {
 	for name, b := range map[string][]byte{
-		"unknown operation":  appendChange(nil, change{op: 0x1ff, id: 1}),
-		"account without ID": appendChange(nil, change{op: opAccount, address: addr("a@b.test")}),
-		"alias no target":    appendChange(nil, change{op: opAlias, address: addr("a@b.test")}),
-		"alias no name":      appendChange(nil, change{op: opAlias, targets: []message.Address{addr("a@b.test")}}),
-		"domain no name":     appendChange(nil, change{op: opDomain}),
-		"bad address":        {0x85, 0x02, 5, fieldAddress, 3, 'a', '@', 0},
-		"bad number":         {0x85, 0x02, 3, fieldID, 1, 0x80},
-		"cut value":          {0x85, 0x02, 9, 1},
-		"cut field":          {0x85, 0x02, 2, 1, 9},
+		"unknown operation":         appendChange(nil, change{op: 0x1ff, id: 1}),
+		"account without ID":        appendChange(nil, change{op: opAccount, address: addr("a@b.test")}),
+		"alias no target":           appendChange(nil, change{op: opAlias, address: addr("a@b.test")}),
+		"alias no name":             appendChange(nil, change{op: opAlias, targets: []message.Address{addr("a@b.test")}}),
+		"domain no name":            appendChange(nil, change{op: opDomain}),
+		"hold without a time":       appendChange(nil, change{op: opHold, id: 1, reason: "x"}),
+		"hold of nobody":            appendChange(nil, change{op: opHold, created: 1}),
+		"forward of nobody":         appendChange(nil, change{op: opForward}),
+		"grant of nothing":          appendChange(nil, change{op: opGrant, id: 1}),
+		"revoked of nothing":        appendChange(nil, change{op: opGrantRevoked, id: 1}),
+		"app password without name": appendChange(nil, change{op: opAppPassword, id: 1, app: appKey{salt: []byte{1}, hash: []byte{1}}}),
+		"app password without hash": appendChange(nil, change{op: opAppPassword, id: 1, label: "x"}),
+		"use without time":          appendChange(nil, change{op: opAppUsed, id: 1, label: "x"}),
+		"bad address":               {0x85, 0x02, 5, fieldAddress, 3, 'a', '@', 0},
+		"bad number":                {0x85, 0x02, 3, fieldID, 1, 0x80},
+		"cut value":                 {0x85, 0x02, 9, 1},
+		"cut field":                 {0x85, 0x02, 2, 1, 9},
 	} {
 		if c, err := decodeChanges(b); err == nil {
 			t.Errorf("%s: decoded as %+v", name, c)

@@ -21,10 +21,15 @@ type model struct {
 	passwords map[string]string // by address
 	disabled  map[string]bool
 	aliases   map[string][]string
+	grants    map[string]map[string]bool // by account; "@domain" is one
+	held      map[string]bool
+	apps      map[string]map[string]string // by account and name: the password
+	forwards  map[string][]string          // to other hosts; "-" first keeps no copy
 }
 
 func newModel() *model {
-	return &model{domains: map[string]bool{}, passwords: map[string]string{}, disabled: map[string]bool{}, aliases: map[string][]string{}}
+	return &model{domains: map[string]bool{}, passwords: map[string]string{}, disabled: map[string]bool{}, aliases: map[string][]string{},
+		grants: map[string]map[string]bool{}, held: map[string]bool{}, apps: map[string]map[string]string{}, forwards: map[string][]string{}}
 }
 
 // find is one step of a resolution: an account's address, or an alias's name.
@@ -57,10 +62,17 @@ func (m *model) resolve(rcpt string) ([]string, error) {
 	var out []string
 	disabled := false
 	take := func(a string) {
+		to := append([]string{a}, m.forwards[a]...)
+		if len(to) > 1 && to[1] == "-" {
+			to = to[2:]
+		}
 		if m.disabled[a] {
-			disabled = true
-		} else if !slices.Contains(out, a) {
-			out = append(out, a)
+			disabled, to = true, nil
+		}
+		for _, x := range to {
+			if !slices.Contains(out, x) {
+				out = append(out, x)
+			}
 		}
 	}
 	var walk func(alias string, path []string) error
@@ -255,14 +267,26 @@ func (c *machine) RemoveAccount(t *rapid.T) {
 	want := c.known(a)
 	delete(c.m.passwords, a)
 	delete(c.m.disabled, a)
+	delete(c.m.grants, a)
+	delete(c.m.held, a)
+	delete(c.m.apps, a)
+	delete(c.m.forwards, a)
 	same(t, "remove account", c.h.RemoveAccount(ctx, addr(a)), want)
 }
 
 func (c *machine) SetPassword(t *rapid.T) {
 	a, p := someAccount.Draw(t, "account"), somePassword.Draw(t, "password")
 	want := c.known(a)
-	if want == nil {
+	switch {
+	case want != nil:
+	case c.m.held[a] && c.m.passwords[a] == p:
+		want = ErrSamePassword
+	default:
 		c.m.passwords[a] = p
+		if c.m.held[a] {
+			delete(c.m.apps, a)
+		}
+		delete(c.m.held, a)
 	}
 	same(t, "password", c.h.SetPassword(ctx, addr(a), p), want)
 }
@@ -333,5 +357,6 @@ func compare(t *rapid.T, h *host, m *model) {
 		if _, err := h.Login(ctx, a, p+"x"); !errors.Is(err, ErrCredentials) {
 			t.Fatalf("login of %s with a wrong password: %v", a, err)
 		}
+		compareExtras(t, h, m, a)
 	}
 }

@@ -54,7 +54,7 @@ type resolver struct {
 	reached   int   // how often anything took the mail, again or not
 	steps     int
 	disabled  bool // something was left out since it is disabled
-	looped    bool // a forward without copy led back to itself
+	back      []ID // accounts whose forwards led back to them
 }
 
 // hop is an alias or a forwarding account on the way.
@@ -121,16 +121,16 @@ func (r *resolver) account(e *entry, detail string) error {
 		r.disabled = true
 		return nil
 	}
+	for _, h := range r.path {
+		if h.entry != nil && h.entry.ID == e.ID {
+			r.back = append(r.back, e.ID)
+			return nil // who forwards has had it, or gets it if nobody else does
+		}
+	}
 	own := Recipient{Account: e.ID, Address: e.Address, Detail: detail}
 	if r.noForward || len(e.forward.Targets) == 0 {
 		r.add(own)
 		return nil
-	}
-	for _, h := range r.path {
-		if h.entry != nil && h.entry.ID == e.ID {
-			r.looped = r.looped || h.entry.forward.NoCopy
-			return nil
-		}
 	}
 	if !e.forward.NoCopy {
 		r.add(own)

@@ -152,7 +152,7 @@ func (d *directory) checkForward(e *entry, f Forward) error {
 			return fmt.Errorf("target %s of %s: %w", t, e.Address, err)
 		}
 	}
-	if r.looped {
+	if f.NoCopy && slices.Contains(r.back, e.ID) {
 		return fmt.Errorf("%w at %s", ErrAliasLoop, e.Address)
 	}
 	return nil

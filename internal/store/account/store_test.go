@@ -157,12 +157,12 @@ func TestAliases(t *testing.T) {
 		targets []message.Address
 		err     error
 	}{
-		"taken by alias":    {"Sales@demo.test", []message.Address{addr("one@demo.test")}, ErrExists},
-		"taken by account":  {"one@demo.test", []message.Address{addr("two@demo.test")}, ErrExists},
-		"foreign domain":    {"x@elsewhere.test", []message.Address{addr("one@demo.test")}, ErrNoSuchDomain},
-		"self":              {"x@demo.test", []message.Address{addr("one@demo.test"), addr("x+a@demo.test")}, ErrAliasLoop},
-		"no target":         {"x@demo.test", nil, ErrAddress},
-		"too many":          {"x@demo.test", many, ErrTooManyTargets},
+		"taken by alias":   {"Sales@demo.test", []message.Address{addr("one@demo.test")}, ErrExists},
+		"taken by account": {"one@demo.test", []message.Address{addr("two@demo.test")}, ErrExists},
+		"foreign domain":   {"x@elsewhere.test", []message.Address{addr("one@demo.test")}, ErrNoSuchDomain},
+		"self":             {"x@demo.test", []message.Address{addr("one@demo.test"), addr("x+a@demo.test")}, ErrAliasLoop},
+		"no target":        {"x@demo.test", nil, ErrAddress},
+		"too many":         {"x@demo.test", many, ErrTooManyTargets},
 	} {
 		if err := h.AddAlias(ctx, addr(c.alias), c.targets...); !errors.Is(err, c.err) {
 			t.Errorf("%s: %v, want %v", name, err, c.err)
