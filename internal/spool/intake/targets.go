@@ -77,7 +77,7 @@ func resolved(to message.Address, rs []account.Recipient) []target {
 func (i *Intake) reverse(ctx context.Context, to message.Address) ([]target, error) {
 	back, err := i.o.SRS.Reverse(to)
 	if err != nil {
-		i.o.Log.Info("rewritten sender is refused", telemetry.Rcpt, to.String(), telemetry.Err, err)
+		i.o.Log.Debug("rewritten sender is refused", telemetry.Rcpt, to.String(), telemetry.Err, err)
 		return nil, &smtp.Reply{Code: 550, Enhanced: "5.1.1", Text: "No such user here: " + to.String()}
 	}
 	rs, err := i.accounts.Resolve(ctx, back)
@@ -100,8 +100,8 @@ func (i *Intake) queueable(to message.Address, ts []target) error {
 			return i.refusal(to, account.ErrNotLocal)
 		}
 		if err := i.o.Queue.Room(); err != nil {
-			i.o.Log.Warn("queue takes no more", telemetry.Err, err)
-			return &smtp.Reply{Code: 452, Enhanced: "4.3.1", Text: "Too much mail is waiting to be sent on, try again later"}
+			i.o.Log.Debug("queue takes no more", telemetry.Err, err)
+			return &smtp.Reply{Code: 452, Enhanced: "4.3.1", Text: "No more mail can be queued for other hosts now, try again later"}
 		}
 		return nil
 	}
