@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -77,7 +78,12 @@ func (q *Queue) report(ctx context.Context, m *fate.Message, a about, t *task, o
 	rs := make([]dsn.Recipient, 0, len(which))
 	for _, i := range which {
 		in[i] = true
-		rs = append(rs, q.told(m, a, m.Recipients[t.rcpts[i]], os[i].Event))
+		r := m.Recipients[t.rcpts[i]]
+		tried := os[i].At
+		if t.kind != attempt {
+			tried = r.Last.At
+		}
+		rs = append(rs, q.told(m, a, r, os[i].Event, tried))
 	}
 	cs := changesOf(t, os, falls, func(i int) bool { return in[i] })
 	for i := range cs {
@@ -93,14 +99,17 @@ func (q *Queue) report(ctx context.Context, m *fate.Message, a about, t *task, o
 }
 
 // told is what a report says of one recipient.
-func (q *Queue) told(m *fate.Message, a about, r fate.Recipient, e fate.Event) dsn.Recipient {
+func (q *Queue) told(m *fate.Message, a about, r fate.Recipient, e fate.Event, tried time.Time) dsn.Recipient {
 	named := r.Address
 	if !r.Rcpt.IsZero() {
 		named = r.Rcpt // what the sender knows; where it leads is not for everyone to know
 	}
 	out := dsn.Recipient{
 		Final: named, Original: r.Orcpt,
-		Reply: e.Reply, Reason: e.Reason, LastTry: e.At,
+		Reply: e.Reply, Reason: e.Reason,
+	}
+	if r.Attempts > 0 || e.Via != "" || e.Reply != "" {
+		out.LastTry = tried
 	}
 	if e.Reply != "" {
 		out.RemoteMTA, _, _ = strings.Cut(e.Via, " ")
@@ -124,12 +133,10 @@ func (q *Queue) post(ctx context.Context, m *fate.Message, a about, rs []dsn.Rec
 	if err != nil {
 		return err
 	}
-	original, end := q.original(ctx, m)
-	defer end()
 	body, err := dsn.Build(dsn.Report{
 		ID: id, Now: q.o.Clock.Now(), Hostname: q.o.Hostname, To: m.From,
 		EnvID: m.EnvID, Ret: m.Ret, Arrival: m.Received,
-		Recipients: rs, Original: original,
+		Recipients: rs, Original: q.original(ctx, m),
 	})
 	if err != nil {
 		return fmt.Errorf("make the report: %w", err)
@@ -152,34 +159,25 @@ func (q *Queue) reportID() (string, error) {
 	return hex.EncodeToString(b[:]), nil
 }
 
-// original opens the message itself, without what this host has put in front
-// for itself. One that cannot be read, or in which something is damaged, is
-// left out: that the sender is told matters more.
-func (q *Queue) original(ctx context.Context, m *fate.Message) (io.Reader, func()) {
-	none := func() {}
+// original gives the beginning of the message, without what this host has put
+// in front for itself. If it cannot be read, or something in it is damaged, it
+// is left out: that the sender is told matters more.
+func (q *Queue) original(ctx context.Context, m *fate.Message) io.Reader {
 	if q.o.Bodies == nil {
-		return nil, none
+		return nil
 	}
 	b, err := q.o.Bodies.OpenMessage(ctx, m.LSN)
-	if err != nil {
-		q.log.Warn("a report returns nothing of its message", telemetry.Env, m.ID, telemetry.Err, err)
-		return nil, none
+	if err == nil {
+		defer b.Close()
+		from := min(max(m.Skip, 0), b.Size())
+		head := make([]byte, min(b.Size()-from, dsn.OriginalMax+1))
+		if _, err = b.ReadAt(head, from); err == nil || errors.Is(err, io.EOF) {
+			return bytes.NewReader(head)
+		}
 	}
-	size := min(b.Size(), m.Skip+originalMax)
-	from := min(max(m.Skip, 0), size)
-	head := make([]byte, size-from)
-	if _, err := b.ReadAt(head, from); err != nil && !errors.Is(err, io.EOF) {
-		q.log.Warn("a report returns nothing of its message", telemetry.Env, m.ID, telemetry.Err, err)
-		_ = b.Close()
-		return nil, none
-	}
-	_ = b.Close()
-	return strings.NewReader(string(head)), none
+	q.log.Warn("a report returns nothing of its message", telemetry.Env, m.ID, telemetry.Err, err)
+	return nil
 }
-
-// originalMax is how much of a message is read for a report, in octets: its
-// header, or the whole of a small one.
-const originalMax = 256 << 10
 
 // warn tells the sender of a message that some recipients have not got it yet.
 func (q *Queue) warn(ctx context.Context, t *task) []fall {
