@@ -105,6 +105,7 @@ type Options struct {
 type Alarms struct {
 	o     Options
 	posts []*post
+	log   *post // to the log, which may hang like any sink
 
 	mu sync.Mutex
 	m  machine // guarded by mu
@@ -121,13 +122,11 @@ func New(o Options, sinks ...Sink) *Alarms {
 	if o.Clock == nil {
 		o.Clock = sys.RealClock()
 	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
+	o.Log = telemetry.Logger(o.Log, "alarm")
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
 	}
-	a := &Alarms{o: o, m: machine{host: o.Hostname, repeat: o.Repeat, settle: o.Settle, up: map[string]*state{}}}
+	a := &Alarms{o: o, log: newPost(logSink{o.Log}, o), m: machine{host: o.Hostname, repeat: o.Repeat, settle: o.Settle, up: map[string]*state{}}}
 	for _, s := range sinks {
 		a.posts = append(a.posts, newPost(s, o))
 	}
@@ -182,13 +181,9 @@ func (a *Alarms) Test(ctx context.Context) []Test {
 	return out
 }
 
-// tell gives a notice to every sink's buffer and to the log. mu is held.
+// tell gives a notice to every sink's buffer and to the log's. mu is held.
 func (a *Alarms) tell(n Notice) {
-	level := slog.LevelWarn
-	if n.Event == Cleared {
-		level = slog.LevelInfo
-	}
-	a.o.Log.Log(context.Background(), level, "alarm", telemetry.State, n.Event, telemetry.Check, n.Key, telemetry.Reason, n.Text)
+	a.log.put(n)
 	for _, p := range a.posts {
 		p.put(n)
 	}
@@ -210,7 +205,7 @@ func (a *Alarms) count() {
 // then still waits has drainMax to leave. The error is always nil.
 func (a *Alarms) Run(ctx context.Context, w Watch) error {
 	var wg sync.WaitGroup
-	for _, p := range a.posts {
+	for _, p := range append(a.posts[:len(a.posts):len(a.posts)], a.log) {
 		wg.Go(func() { p.run(ctx) })
 	}
 	for _, l := range w.looks() {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -104,11 +106,11 @@ func TestAlarms_onceRepeatedCleared(t *testing.T) {
 			a.Raise("journal", Critical, "failed", nil)
 			time.Sleep(7 * time.Hour)
 			equal(t, l.events(), "raised disk warning", "raised disk critical", "raised journal critical",
-				"repeated disk warning", "repeated journal critical")
+				"repeated disk critical", "repeated journal critical")
 			if up := a.List(); len(up) != 2 || up[0].Key != "disk" || up[0].Since.After(up[1].Since) {
 				t.Errorf("list = %+v", up)
 			}
-			if n := value(a.o.Metrics.up.WithLabelValues("critical")); n != 1 {
+			if n := value(a.o.Metrics.up.WithLabelValues("critical")); n != 2 {
 				t.Errorf("critical alarms = %v", n)
 			}
 			a.Clear("disk")
@@ -117,9 +119,58 @@ func TestAlarms_onceRepeatedCleared(t *testing.T) {
 				t.Errorf("list after clear = %+v", up)
 			}
 			time.Sleep(2 * time.Minute)
-			equal(t, l.events()[5:], "cleared disk warning")
+			equal(t, l.events()[5:], "cleared disk critical")
 			if n := l.all[5]; n.Since.IsZero() || n.Host != "mx.demo.test" {
 				t.Errorf("notice = %+v", n)
+			}
+		})
+	})
+}
+
+// What goes up and down between two severities is told once of each.
+func TestAlarms_worse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &list{}
+		a := New(Options{}, l)
+		run(t, a, Watch{}, func() {
+			for range 10 {
+				a.Raise("queue", Warning, "long", nil)
+				a.Raise("queue", Critical, "very long", nil)
+				time.Sleep(15 * time.Second)
+			}
+		})
+		equal(t, l.events(), "raised queue warning", "raised queue critical")
+	})
+}
+
+// The log has every alarm, and a log that hangs holds up nobody.
+func TestAlarms_log(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b strings.Builder
+		a := New(Options{Log: slog.New(slog.NewTextHandler(&b, nil))})
+		run(t, a, Watch{}, func() {
+			a.Raise("disk", Critical, "no room", nil)
+			a.Clear("disk")
+			time.Sleep(2 * time.Minute)
+		})
+		for _, want := range []string{"level=WARN msg=alarm part=alarm state=raised check=disk reason=\"no room\"", "level=INFO msg=alarm part=alarm state=cleared"} {
+			if !strings.Contains(b.String(), want) {
+				t.Errorf("log = %s, want %s", b.String(), want)
+			}
+		}
+		r, w := io.Pipe() // nobody reads
+		l := &list{}
+		a = New(Options{Log: slog.New(slog.NewTextHandler(w, nil))}, l)
+		run(t, a, Watch{}, func() {
+			for i := range 10 {
+				a.Raise(fmt.Sprint(i), Critical, "x", nil)
+			}
+			time.Sleep(time.Minute)
+			if n := len(l.events()); n != 10 {
+				t.Errorf("%d notices, want 10", n)
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
 			}
 		})
 	})

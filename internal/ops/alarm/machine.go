@@ -44,7 +44,9 @@ func (m *machine) raise(now time.Time, key string, sev Severity, text string, fa
 		m.up[key] = s
 	}
 	fresh := s.Told.IsZero() || sev > s.Severity
-	s.Severity, s.Text, s.Facts, s.down = sev, text, facts, time.Time{}
+	// It stays as bad as it was at its worst: what goes up and down between
+	// two severities is not told each time.
+	s.Severity, s.Text, s.Facts, s.down = max(sev, s.Severity), text, facts, time.Time{}
 	if !fresh {
 		return Notice{}, false
 	}

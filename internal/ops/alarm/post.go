@@ -3,6 +3,7 @@ package alarm
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
@@ -121,9 +122,9 @@ func (p *post) note(err error) {
 	switch {
 	case err != nil:
 		up = 1
-		p.o.Log.Error("alarm was not taken", telemetry.Part, p.sink.Name(), telemetry.Err, err)
+		p.o.Log.Error("alarm was not taken", telemetry.Err, fmt.Errorf("%s: %w", p.sink.Name(), err))
 	case p.failing:
-		p.o.Log.Info("alarms are taken again", telemetry.Part, p.sink.Name())
+		p.o.Log.Info("alarms are taken again", telemetry.Reason, p.sink.Name())
 	}
 	p.failing = err != nil
 	p.o.Metrics.failing.WithLabelValues(p.sink.Name()).Set(up)

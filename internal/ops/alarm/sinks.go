@@ -1,5 +1,12 @@
 package alarm
 
+import (
+	"context"
+	"log/slog"
+
+	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
+)
+
 // Config names the sinks. The host makes it of its [alarm] section.
 type Config struct {
 	Webhook string   // URL; "" is none
@@ -34,4 +41,19 @@ func (c Config) Sinks() ([]Sink, error) {
 		out = append(out, s)
 	}
 	return out, nil
+}
+
+// logSink writes each notice into the host's log, whatever else is configured.
+type logSink struct{ log *slog.Logger }
+
+func (l logSink) Name() string { return "log" }
+
+// Send implements Sink.
+func (l logSink) Send(ctx context.Context, n Notice) error {
+	level := slog.LevelWarn
+	if n.Event == Cleared {
+		level = slog.LevelInfo
+	}
+	l.log.Log(ctx, level, "alarm", telemetry.State, n.Event, telemetry.Check, n.Key, telemetry.Reason, n.Text)
+	return nil
 }

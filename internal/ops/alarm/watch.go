@@ -31,8 +31,10 @@ type Watch struct {
 	Disk    func() (free int64, err error)
 }
 
-// Keys of the alarms of Watch.
+// Keys of alarms: those of Watch, and what stands before the address of an
+// account whose outgoing mail was held.
 const (
+	KeyHeld        = "account-held "
 	KeyQueueAge    = "queue-age"
 	KeyQueueSize   = "queue-size"
 	KeyUnaccounted = "ledger-unaccounted"

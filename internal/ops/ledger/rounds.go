@@ -176,7 +176,7 @@ func (a *Audit) page(ctx context.Context, fn func(*fate.Message)) (n int, err er
 	})
 	a.numberTill = last
 	if last.Before(first) {
-		a.numberTill = last.Add(1) // others of the same moment may not have been on the page
+		a.numberTill = last.Add(time.Microsecond) // others of the same moment may not have been on the page
 	}
 	return n, err
 }
