@@ -34,7 +34,7 @@ type Watch struct {
 // Keys of alarms: those of Watch, and what stands before the address of an
 // account whose outgoing mail was held.
 const (
-	KeyHeld        = "account-held "
+	KeyHeld        = "account-held:"
 	KeyQueueAge    = "queue-age"
 	KeyQueueSize   = "queue-size"
 	KeyUnaccounted = "ledger-unaccounted"
