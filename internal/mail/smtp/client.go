@@ -100,6 +100,7 @@ type Client struct {
 	until   time.Time // no deadline is later; zero: there is no such bound
 	heard   time.Time // when the last reply came
 	peer    string    // what the server calls itself
+	sent    int       // messages
 	greeted bool      // the banner has been read
 	tls     bool
 	dead    bool // of no use any more

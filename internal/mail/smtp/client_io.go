@@ -137,10 +137,11 @@ func (c *Client) take(n int) {
 	}
 }
 
-// calm reports whether nothing was heard of the server for so long that it may
-// have closed the connection in the meantime.
-func (c *Client) calm() bool {
-	return c.o.Now != nil && c.o.Now().Sub(c.heard) > clientCalm
+// sure reports whether the server is there, as far as can be known without
+// asking: it was heard of just now, and is not one that takes a single message
+// and goes.
+func (c *Client) sure() bool {
+	return c.sent != 1 && (c.o.Now == nil || c.o.Now().Sub(c.heard) <= clientCalm)
 }
 
 // lastWord looks for a reply that a server sent before it closed the

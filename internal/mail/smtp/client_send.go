@@ -88,7 +88,10 @@ func (c *Client) Send(ctx context.Context, e *Envelope, body io.Reader) (Receipt
 	defer c.watch(ctx)()
 	t := &transfer{c: c, ctx: ctx, e: e, body: body, size: sizeOf(body)}
 	c.bound(c.o.Times.Message + time.Duration(max(t.size, e.Size, 0)/clientRateMin)*time.Second)
-	defer func() { c.until = time.Time{} }()
+	defer func() {
+		c.until = time.Time{}
+		c.sent++
+	}()
 	err := t.run()
 	return t.rc, err
 }
@@ -96,7 +99,7 @@ func (c *Client) Send(ctx context.Context, e *Envelope, body io.Reader) (Receipt
 func (t *transfer) run() error {
 	c := t.c
 	chunks := c.o.Chunking && c.x.Chunking && t.size >= 0
-	if chunks && c.x.Pipelining && t.size <= clientBlock && len(t.e.Recipients) <= atOnceRecipients && !c.calm() {
+	if chunks && c.x.Pipelining && t.size <= clientBlock && len(t.e.Recipients) <= atOnceRecipients && c.sure() {
 		return t.atOnce()
 	}
 	last := ""

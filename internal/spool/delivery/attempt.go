@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
@@ -22,6 +23,7 @@ type attempt struct {
 	outcomes []queue.Outcome // the State of one that is not decided is 0
 	content  *content        // nil until it is needed
 	repair   bool            // the message has bare CRs or LFs: it goes out downgraded, or not at all
+	began    time.Time
 	health   queue.Health
 	why      string
 }
@@ -82,10 +84,6 @@ func (a *attempt) same(all []*group, h *Hop) *Hop {
 
 // carry attempts one group.
 func (a *attempt) carry(g *group) {
-	if f := a.open(); f != nil {
-		a.settle(g, f)
-		return
-	}
 	var f *failure
 	switch {
 	case g.bad != nil:
@@ -228,11 +226,11 @@ func (a *attempt) toDomain(g *group) *failure {
 	tried := 0
 	for _, host := range x.hosts {
 		more, us := a.toHost(g, decision, host, &tried)
-		if more == nil || a.ctx.Err() != nil {
+		if more == nil || more.last || a.ctx.Err() != nil {
 			return more
 		}
 		f = sooner(f, more)
-		if us || tried >= addrsMax {
+		if us || tried >= addrsMax || a.took() > searchMax {
 			break
 		}
 	}
@@ -241,7 +239,10 @@ func (a *attempt) toDomain(g *group) *failure {
 
 // toLiteral attempts "user@[192.0.2.1]".
 func (a *attempt) toLiteral(g *group, addr netip.Addr) *failure {
-	if a.d.o.forbidden(addr) {
+	switch {
+	case a.d.self(addr):
+		return never("5.4.6", queue.Unknown, "The address %s is one of this host, but mail for it is not.", addr)
+	case a.d.o.forbidden(addr):
 		a.d.o.Metrics.forbidden.Inc()
 		return never("5.4.4", queue.Unknown, "The address %s is private or special, and mail is not sent there.", addr)
 	}
@@ -312,7 +313,7 @@ func (d *Delivery) self(addr netip.Addr) bool {
 func (a *attempt) toAddresses(g *group, p *peer, addrs []netip.Addr, port uint16, tried *int) *failure {
 	var f *failure
 	for i, addr := range addrs {
-		if *tried++; *tried > addrsMax {
+		if *tried++; *tried > addrsMax || a.took() > searchMax {
 			break
 		}
 		p.addr, p.wait = netip.AddrPortFrom(addr.Unmap(), port), a.d.o.Times.Connect
@@ -320,10 +321,16 @@ func (a *attempt) toAddresses(g *group, p *peer, addrs []netip.Addr, port uint16
 			p.wait = min(p.wait, connectFirst)
 		}
 		more := a.toPeer(g, p)
-		if more == nil || a.ctx.Err() != nil {
+		if more == nil || more.last || a.ctx.Err() != nil {
 			return more
 		}
 		f = sooner(f, more)
 	}
+	if f == nil {
+		f = later("4.4.1", queue.Down, "No address of the host %s could be tried any more.", p.host)
+	}
 	return f
 }
+
+// took is for how long the attempt has been under way.
+func (a *attempt) took() time.Duration { return a.d.o.Clock.Now().Sub(a.began) }

@@ -43,12 +43,11 @@ func (d *Delivery) Run(ctx context.Context) error {
 
 // Carry implements queue.Carrier.
 func (d *Delivery) Carry(ctx context.Context, j queue.Job) queue.Result {
-	began := d.o.Clock.Now()
-	a := &attempt{ctx: ctx, d: d, m: j.Message, rcpt: j.Rcpt, outcomes: make([]queue.Outcome, len(j.Rcpt))}
+	a := &attempt{ctx: ctx, d: d, m: j.Message, rcpt: j.Rcpt, outcomes: make([]queue.Outcome, len(j.Rcpt)), began: d.o.Clock.Now()}
 	defer a.close()
 	for _, g := range a.groups() {
 		a.carry(g)
 	}
-	d.o.Metrics.attempt.Observe(d.o.Clock.Now().Sub(began).Seconds())
+	d.o.Metrics.attempt.Observe(a.took().Seconds())
 	return a.result()
 }

@@ -26,6 +26,7 @@ type failure struct {
 	tls    string
 	health queue.Health
 	retry  time.Duration
+	last   bool // nothing else is to be tried now
 }
 
 // later and never are findings of our own.
@@ -50,7 +51,7 @@ func refusedBy(r *smtp.Reply, health queue.Health, format string, args ...any) *
 // soon, and says nothing about the host.
 func interrupted() *failure {
 	f := later("4.3.2", queue.Unknown, "The attempt was interrupted: this host stops or had no time left.")
-	f.retry = time.Second
+	f.retry, f.last = time.Second, true
 	return f
 }
 

@@ -3,6 +3,7 @@ package delivery
 import (
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"net/netip"
 	"slices"
@@ -29,6 +30,9 @@ func (d *Delivery) exchangers(ctx context.Context, domain message.Domain) (excha
 	case dns.NoName:
 		return x, never("5.1.2", queue.Up, "The domain %s does not exist.", domain)
 	case dns.Failing, dns.Unanswered:
+		if errors.Is(a.Err, dns.ErrName) {
+			return x, never("5.1.2", queue.Unknown, "The domain %s is not one that the DNS can be asked for.", domain)
+		}
 		if ctx.Err() != nil {
 			return x, interrupted()
 		}
@@ -129,6 +133,8 @@ func (d *Delivery) addresses(ctx context.Context, host string) ([]netip.Addr, *f
 		return all, nil
 	case ctx.Err() != nil:
 		return nil, interrupted()
+	case errors.Is(a.Err, dns.ErrName):
+		return nil, never("5.4.4", queue.Up, "The mail host %s has no name that the DNS can be asked for.", host)
 	case a.Failed():
 		return nil, later("4.4.3", queue.Down, "The DNS did not say where the mail host %s is (%s).", host, trouble(&a))
 	case six.Failed():

@@ -118,6 +118,12 @@ const (
 	// rcptMax is of recipients in one transaction: as many every server has to
 	// take (RFC 5321 §4.5.3.1.8).
 	rcptMax = smtp.RecipientsMin
+	// searchMax is after which time no other address is tried: a domain with
+	// many that each take their time could hold a worker for hours.
+	searchMax = 15 * time.Minute
+	// attemptMax is after which time an attempt begins no other transaction;
+	// the recipients that are left have one of their own later.
+	attemptMax = time.Hour
 	// plainFor is how long a host whose TLS failed is not asked for it again,
 	// where none is needed.
 	plainFor = 10 * time.Minute
@@ -132,10 +138,6 @@ const (
 	scanBlock = 32 << 10
 	// sessionsMax is how many hosts' TLS sessions are kept to be resumed.
 	sessionsMax = 1024
-	// loopsMax bounds the transactions of one attempt for one next hop: each
-	// has one recipient at least of the hundred thousand that a message may
-	// have at most.
-	loopsMax = 100_000
 )
 
 func (o Options) withDefaults() Options {

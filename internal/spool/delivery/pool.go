@@ -74,7 +74,7 @@ func (p *pool) slot(ctx context.Context, slots chan struct{}, host string) *fail
 		return nil
 	case <-p.o.Clock.After(p.o.Times.Slot):
 		f := later("4.3.2", queue.Busy, "All connections that this host may have to %s are in use.", host)
-		f.retry = busyRetry
+		f.retry, f.last = busyRetry, true
 		return f
 	case <-ctx.Done():
 		return interrupted()

@@ -21,7 +21,7 @@ func (a *attempt) toPeer(g *group, p *peer) *failure {
 	}
 	defer a.d.pool.leave(p.host)
 	fresh := false
-	for range loopsMax {
+	for {
 		before, repair := len(g.left), a.repair
 		c, f := a.d.connect(a.ctx, p, fresh)
 		if f != nil {
@@ -41,13 +41,20 @@ func (a *attempt) toPeer(g *group, p *peer) *failure {
 			return later("4.4.2", queue.Busy, "The host ends each session before it takes a message.").at(p.via(), "")
 		}
 	}
-	return later("4.5.3", queue.Busy, "The message has too many recipients for this host.").at(p.via(), "")
 }
 
 // onConn sends transactions over a connection until nothing is left or it
 // cannot go on. stale: it was reused, and gone before anything was said.
 func (a *attempt) onConn(g *group, p *peer, c *conn) (stale bool, f *failure) {
+	if f := a.open(); f != nil {
+		a.settle(g, f)
+	}
 	for len(g.left) > 0 {
+		if a.took() > attemptMax {
+			f := later("4.4.2", queue.Busy, "The host is so slow that the recipients who are left have to wait for another attempt.").at(c.via, c.tls)
+			f.retry, f.last = busyRetry, true
+			return false, f
+		}
 		t := &transaction{a: a, g: g, p: p, c: c}
 		if f := t.prepare(); f != nil {
 			return false, f
@@ -90,6 +97,11 @@ func (t *transaction) prepare() *failure {
 		return nil
 	}
 	t.e.Size = int64(t.body.Len())
+	for i := range t.e.Recipients {
+		if r := &t.e.Recipients[i]; !t.e.UTF8 && !ascii(r.Orcpt) {
+			r.Orcpt = "" // RFC 6533 §3: it stands in a dialogue with SMTPUTF8 only
+		}
+	}
 	if x.SizeMax > 0 && t.e.Size > x.SizeMax { // RFC 1870 §6.1
 		t.decide(never("5.3.4", queue.Up, "The message has %d octets, and the host takes no more than %d.", t.e.Size, x.SizeMax).at(t.c.via, t.c.tls))
 	}
@@ -170,6 +182,10 @@ func (t *transaction) fit(x smtp.Extensions) *failure {
 		return never("5.6.3", queue.Up, "The message has 8-bit content, which the host does not take, and cannot be converted.")
 	}
 	return never("5.6.0", queue.Up, "The message has a CR or LF that ends no line, and cannot be converted.")
+}
+
+func ascii(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x80 })
 }
 
 // ascii reports whether the addresses need no SMTPUTF8.

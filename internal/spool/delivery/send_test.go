@@ -275,3 +275,63 @@ func TestSend_bareLineEnds(t *testing.T) {
 		}
 	}
 }
+
+// TestSend_tarpits: a domain with many hosts that each take their time costs a
+// worker minutes and not hours.
+func TestSend_tarpits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		var hosts []string
+		for i := range 10 {
+			name := fmt.Sprintf("mx%d.example.org", i)
+			hosts = append(hosts, name)
+			for j := range 2 {
+				w.server(name, fmt.Sprintf("192.0.2.%d", 10*i+j+1), 25).say["banner"] = "hang"
+			}
+		}
+		w.mx("example.org", hosts...)
+		b := newBench(t, w, Options{})
+		began := b.d.o.Clock.Now()
+		b.want(b.carry(messageTo("one@example.org")), fate.Deferred, queue.Down, "4.4.2 The host did not answer in time while greeting us.")
+		if took := b.d.o.Clock.Now().Sub(began); took > searchMax+10*time.Minute {
+			t.Errorf("took %v", took)
+		}
+		b.close()
+	})
+}
+
+// TestSend_oneMessageEach: a host that closes after each message gets them all,
+// each once.
+func TestSend_oneMessageEach(t *testing.T) {
+	w := newWorld()
+	h := w.host("example.org", "mx.example.org", "192.0.2.1")
+	h.say["."] = "250 ok drop"
+	b := newBench(t, w, Options{})
+	for range 5 {
+		b.want(b.carry(messageTo("one@example.org")), fate.Relayed, queue.Up)
+	}
+	if len(h.got()) != 5 || h.sessions != 5 {
+		t.Errorf("%d messages in %d sessions", len(h.got()), h.sessions)
+	}
+}
+
+// TestSend_sessionEndsInBetween: recipients that one connection did not get to
+// go over another.
+func TestSend_sessionEndsInBetween(t *testing.T) {
+	w := newWorld()
+	h := w.host("example.org", "mx.example.org", "192.0.2.1")
+	h.offers = append(h.offers, "LIMITS RCPTMAX=1")
+	h.say["."] = "250 ok drop"
+	b := newBench(t, w, Options{})
+	r := b.carry(messageTo("one@example.org", "two@example.org", "three@example.org"))
+	for i := range 3 {
+		b.wantAt(r, i, fate.Relayed)
+	}
+	h.say["MAIL"] = "250 ok|250 ok|421 enough"
+	r = b.carry(messageTo("one@example.org", "two@example.org", "three@example.org"))
+	b.wantAt(r, 1, fate.Relayed)
+	b.wantAt(r, 2, fate.Deferred, "421 enough")
+	if len(h.got()) != 5 {
+		t.Errorf("%d messages", len(h.got()))
+	}
+}
