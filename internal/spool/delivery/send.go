@@ -66,6 +66,7 @@ func (a *attempt) onConn(g *group, p *peer, c *conn) (stale bool, f *failure) {
 		if again || f != nil || !c.c.Usable() {
 			return again && c.reused, f
 		}
+		c.reused = true // it may take one message and go
 	}
 	return false, nil
 }
