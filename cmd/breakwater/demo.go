@@ -17,11 +17,12 @@ type demoCmd struct {
 	Dir      string   `help:"Where the demo keeps its mail, certificates and configuration." default:"breakwater-demo" type:"path"`
 	DNS      string   `name:"dns" placeholder:"ADDR" help:"Resolver to ask, such as 127.0.0.1 or 127.0.0.1:5353 (default: DNS is not asked)."`
 	DNSBL    []string `name:"dnsbl" placeholder:"ZONE" sep:"none" help:"DNS list of bad sources, such as \"bl.example weight=3\"; may be repeated. Needs --dns."`
+	Relay    string   `placeholder:"HOST:PORT" help:"Next hop for mail to other domains (default: it is held; see breakwater queue)."`
 	Password string   `help:"Password of the demo's accounts (default: made up on the first run and printed once). For demos only: others on this machine can read it in the process list."`
 }
 
 func (d *demoCmd) Help() string {
-	return "A second demo on the same directory goes on with its mail. Edit DIR/breakwater.toml to change ports and limits.\n\nExamples:\n  breakwater demo\n  breakwater demo --dir /tmp/mail --password secret\n  breakwater demo --dns 127.0.0.1:5353 --dnsbl bl.test"
+	return "A second demo on the same directory goes on with its mail. Edit DIR/breakwater.toml to change ports and limits.\n\nExamples:\n  breakwater demo\n  breakwater demo --dir /tmp/mail --password secret\n  breakwater demo --relay 127.0.0.1:1025\n  breakwater demo --dns 127.0.0.1:5353 --dnsbl bl.test"
 }
 
 func (d *demoCmd) Run(c console) error {
@@ -37,6 +38,11 @@ func (d *demoCmd) Run(c console) error {
 	cfg, err := host.Load(path)
 	if err != nil {
 		return err
+	}
+	if d.Relay != "" {
+		if err := cfg.RelayTo(d.Relay); err != nil {
+			return usageError{err}
+		}
 	}
 	if err := cfg.AskDNS(d.DNS, d.DNSBL); err != nil {
 		return usageError{err}

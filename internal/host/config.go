@@ -36,6 +36,15 @@ type Config struct {
 	Greylist GreylistConfig `toml:"greylist" doc:"Senders with a middling score have to come back once."`
 	Relay    RelayConfig    `toml:"relay" doc:"Edge mode: this host in front of another SMTP server."`
 
+	Submission SubmissionConfig `toml:"submission" doc:"What the users of this host may send."`
+	Queue      QueueConfig      `toml:"queue" doc:"Mail for other hosts: when it is tried again, when it is given up."`
+	Delivery   DeliveryConfig   `toml:"delivery" doc:"How mail for other hosts leaves."`
+	DKIM       DKIMConfig       `toml:"dkim" doc:"Signatures of what is sent."`
+	SRS        SRSConfig        `toml:"srs" doc:"Senders of forwarded mail."`
+	Ledger     LedgerConfig     `toml:"ledger" doc:"What became of every message."`
+	Alarm      AlarmConfig      `toml:"alarm" doc:"Who is told when something is wrong, by roads that do not lead through the queue."`
+	TLSReport  TLSReportConfig  `toml:"tlsrpt" doc:"Reports on TLS between hosts."`
+
 	IMAP    IMAPConfig    `toml:"imap" doc:"Reading mail by IMAP."`
 	Journal JournalConfig `toml:"journal" doc:"The log that every accepted message and every change is written to before it is acknowledged."`
 	Mailbox MailboxConfig `toml:"mailbox" doc:"What mailboxes keep, and how long."`
@@ -114,6 +123,7 @@ func Default() Config {
 		Log:     LogConfig{Level: "info", Format: "text"},
 	}
 	edgeDefaults(&c)
+	outDefaults(&c)
 	return c
 }
 
@@ -209,6 +219,9 @@ func (c *Config) Validate() error {
 		return err
 	}
 	if err := c.validateEdge(); err != nil {
+		return err
+	}
+	if err := c.validateOut(); err != nil {
 		return err
 	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {

@@ -19,8 +19,9 @@ var demoAccounts = [...]string{"one@demo.test", "two@demo.test", "admin@demo.tes
 func InitDemo(dir string) error {
 	c := Default()
 	c.Hostname = "localhost"
-	c.Ban.Kernel = "off"  // and leaves nothing behind in the kernel
-	c.DNS.Enabled = false // a demo asks nobody unless it is told whom
+	c.Ban.Kernel = "off"   // and leaves nothing behind in the kernel
+	c.DNS.Enabled = false  // a demo asks nobody unless it is told whom
+	c.Delivery.Hold = true // and sends nothing unless it is told where to
 	c.Listen.SMTP = []string{"127.0.0.1:2525"}
 	c.Listen.Submission = []string{"127.0.0.1:2587"}
 	c.Listen.Submissions = []string{"127.0.0.1:2465"}

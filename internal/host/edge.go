@@ -198,7 +198,9 @@ func (e *edge) openDNS(reg prometheus.Registerer, log *slog.Logger) error {
 	if len(servers) == 0 {
 		servers = dns.SystemServers(sys.OSFS())
 	}
-	e.dns, err = dns.New(dns.Options{Servers: servers, CacheEntries: cachedAnswers, Log: log, Metrics: dns.NewMetrics(reg)})
+	e.dns, err = dns.New(dns.Options{
+		Servers: servers, TrustAD: e.c.trustAD(), CacheEntries: cachedAnswers, Log: log, Metrics: dns.NewMetrics(reg),
+	})
 	if err != nil {
 		return fmt.Errorf("dns: %w", err)
 	}
@@ -214,6 +216,17 @@ func (e *edge) openDNS(reg prometheus.Registerer, log *slog.Logger) error {
 		return errors.Join(fmt.Errorf("dnsbl.lists: %w", err), e.closeDNS())
 	}
 	return nil
+}
+
+// trustAD says which resolvers are believed about DNSSEC.
+func (c *Config) trustAD() dns.Trust {
+	switch c.Delivery.TrustAD {
+	case "yes":
+		return dns.TrustAll
+	case "no":
+		return dns.TrustNone
+	}
+	return dns.TrustLoopback
 }
 
 func (e *edge) closeDNS() error {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/ops/certs"
 	"github.com/breakwater-mail/breakwater/internal/spool/intake"
+	"github.com/breakwater-mail/breakwater/internal/store/account"
 )
 
 // Listener is one bound address.
@@ -147,26 +149,21 @@ func (c *Config) sessionOptions(kind session.Kind) session.Options {
 	return session.Options{
 		Hostname: c.Hostname, Kind: kind,
 		MessageSize: int64(c.SMTP.MessageSize), MaxRecipients: c.SMTP.MaxRecipients,
-		// Offering DSN promises to send them (RFC 3461 §5), and this host
-		// does not send mail.
-		WithoutDSN: true,
+		RequireTLS: true,
 	}
 }
 
 // services builds what answers on each listener, and what stands behind the
 // edge on port 25.
-func services(c Config, s *Store, e *edge, reg prometheus.Registerer, log *slog.Logger) map[string]serveConn {
-	room := func(kind session.Kind) session.Mailroom {
-		return mailroom{intake.New(intake.Options{
-			Hostname: c.Hostname, Submission: kind == session.Submission,
-			MessageSize: int64(c.SMTP.MessageSize), Ready: s.ready, Log: log,
-		}, s.Accounts, s.Mailboxes)}
-	}
-	users, userMetrics := room(session.Submission), session.NewMetrics(reg, session.Submission.String())
+func services(c Config, s *Store, e *edge, a *away, reg prometheus.Registerer, log *slog.Logger) map[string]serveConn {
+	users := mailroom{a.out.intake(intake.Options{
+		Submission: true, AnyFrom: !c.Submission.CheckFrom, Limiter: a.out.guard, Correspondents: e.policy,
+	}, log), &a.watch.given}
+	userMetrics := session.NewMetrics(reg, session.Submission.String())
 	smtpServer := func(kind session.Kind, room session.Mailroom, metrics *session.Metrics) *session.Server {
 		o := c.sessionOptions(kind)
 		o.Log, o.Metrics, o.Users, o.UserMetrics, o.OnLogin = log, metrics, users, userMetrics, e.onLogin
-		return session.New(o, room, s.Accounts)
+		return session.New(o, room, s.Accounts.For(account.SMTP))
 	}
 	im := imap.New(imap.Options{
 		Hostname: c.Hostname, SessionsPerUser: c.IMAP.MaxPerUser,
@@ -180,7 +177,7 @@ func services(c Config, s *Store, e *edge, reg prometheus.Registerer, log *slog.
 	popConn := func(ctx context.Context, c *listen.Conn) { pop.ServeConn(ctx, c) }
 	submission := smtpServer(session.Submission, users, userMetrics).ServeConn
 	if e.inner == nil {
-		mx := room(session.MX)
+		mx := mailroom{a.out.intake(intake.Options{}, log), &a.watch.given}
 		e.behind(smtpServer(session.MX, mx, session.NewMetrics(reg, session.MX.String())), mx)
 	} else {
 		e.behind(nil, nil)
@@ -193,25 +190,29 @@ func services(c Config, s *Store, e *edge, reg prometheus.Registerer, log *slog.
 
 // mailroom is an intake as sessions see it: the two packages do not know each
 // other, so that the types have to be said here.
-type mailroom struct{ *intake.Intake }
+type mailroom struct {
+	*intake.Intake
+	given *atomic.Int64 // messages that were answered with 250
+}
 
 // Open implements session.Mailroom.
 func (m mailroom) Open(ctx context.Context, e *session.Envelope) (session.Transaction, error) {
 	if err := m.Sender(ctx, e); err != nil {
 		return nil, err
 	}
-	return transaction{m.Intake, e.From}, nil
+	return transaction{m.Intake, e, m.given}, nil
 }
 
 // transaction is one of an intake, which keeps nothing between RCPT and DATA.
 type transaction struct {
 	*intake.Intake
-	from message.Address
+	e     *session.Envelope
+	given *atomic.Int64
 }
 
 // Recipient implements session.Transaction.
 func (m transaction) Recipient(ctx context.Context, to message.Address) error {
-	return m.Intake.Recipient(ctx, m.from, to)
+	return m.Rcpt(ctx, m.e, to)
 }
 
 // Close implements session.Transaction.
@@ -223,7 +224,23 @@ func (m transaction) Begin(ctx context.Context, e session.Envelope) (session.Bod
 	if err != nil {
 		return nil, err
 	}
-	return b, nil
+	return counted{b, m.given}, nil
+}
+
+// counted is a body whose 250 is counted: the audit compares that with what is
+// booked.
+type counted struct {
+	*intake.Body
+	given *atomic.Int64
+}
+
+// Commit implements session.Body.
+func (c counted) Commit(ctx context.Context) (string, error) {
+	id, err := c.Body.Commit(ctx)
+	if err == nil {
+		c.given.Add(1)
+	}
+	return id, err
 }
 
 // serveHTTP answers on a metrics listener until ctx is done.

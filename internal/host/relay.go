@@ -81,6 +81,7 @@ func openInner(c Config, resolver *dns.Client, reg prometheus.Registerer, log *s
 // offered makes the sessions from now on offer what the inner server can do.
 func (n *innerServer) offered(offer relay.Offer) {
 	o := n.c.sessionOptions(session.MX)
+	o.RequireTLS = false // nobody says that the inner server keeps that promise
 	o.Without8Bit, o.WithoutUTF8, o.WithoutDSN = !offer.EightBitMIME, !offer.SMTPUTF8, !offer.DSN
 	if offer.SizeMax > 0 {
 		o.MessageSize = min(o.MessageSize, offer.SizeMax)

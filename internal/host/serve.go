@@ -93,10 +93,15 @@ func serveStore(ctx context.Context, c Config, o ServeOptions, ls *listeners, h 
 	if err != nil {
 		return errors.Join(err, al.Close(), s.Close())
 	}
+	away, err := openAway(ctx, c, s, e, reg, o.Log.Logger)
+	if err != nil {
+		return errors.Join(err, al.Close(), e.close(), s.Close())
+	}
 	operator := s.Admin()
-	operator.Edge = e.admin()
+	operator.Edge, operator.Queue, operator.Ledger, operator.Alarms = e.admin(), away.out.queue, away.watch.ledger, away.watch.alarms
 	g.Go(func() error { return admin.Serve(gctx, al, operator) })
-	handlers := services(c, s, e, reg, o.Log.Logger)
+	g.Go(func() error { return away.run(gctx) })
+	handlers := services(c, s, e, away, reg, o.Log.Logger)
 	for _, l := range ls.mail {
 		g.Go(func() error { return l.Serve(gctx, handlers[l.service]) })
 	}
@@ -124,7 +129,39 @@ func serveStore(ctx context.Context, c Config, o ServeOptions, ls *listeners, h 
 	}
 	err = g.Wait()
 	log.Info("stopped serving")
-	return errors.Join(err, e.close(), s.Close())
+	return errors.Join(err, away.out.close(), e.close(), s.Close())
+}
+
+// away is all that has to do with mail that leaves.
+type away struct {
+	out   *out
+	watch *watch
+	holds *holds
+}
+
+func openAway(ctx context.Context, c Config, s *Store, e *edge, reg prometheus.Registerer, log *slog.Logger) (*away, error) {
+	o, err := openOut(c, s, e.dns, reg, log)
+	if err != nil {
+		return nil, err
+	}
+	w, err := openWatch(c, s, o, reg, log)
+	if err != nil {
+		return nil, err
+	}
+	h, err := newHolds(ctx, c, s, o, w.alarms, o.learned.Released, log)
+	if err != nil {
+		return nil, err
+	}
+	return &away{o, w, h}, nil
+}
+
+// run runs until ctx ends.
+func (a *away) run(ctx context.Context) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.out.run(gctx) })
+	g.Go(func() error { return a.watch.run(gctx) })
+	g.Go(func() error { return a.holds.run(gctx) })
+	return g.Wait()
 }
 
 // watchJournal returns the journal's failure, after a grace period in which

@@ -77,7 +77,7 @@ func OpenStore(ctx context.Context, c Config, o StoreOptions) (*Store, error) {
 			Clock: o.Clock, Log: o.Log,
 		}),
 		Fates: fate.New(fate.Options{
-			Clock: o.Clock, Log: o.Log,
+			Clock: o.Clock, Log: o.Log, Keep: c.Ledger.Keep.Std(),
 			Metrics: fate.NewMetrics(o.Metrics),
 		}),
 	}
@@ -150,7 +150,7 @@ func (s *Store) quotaOf(ctx context.Context, id account.ID) (int64, error) {
 func (s *Store) Admin() *admin.Executor {
 	return &admin.Executor{
 		Accounts: s.Accounts, Mailboxes: s.Mailboxes,
-		DefaultQuota: s.quota, Scratch: s.scratch,
+		DefaultQuota: s.quota, Scratch: s.scratch, Ledger: s.ledger(nil),
 	}
 }
 

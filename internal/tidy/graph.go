@@ -9,17 +9,23 @@ const Graph = `
 	base/sys < base/dns;
 
 	# mail: bytes in, values out; no doors, no log
-	NONE < mail/message < mail/smtp, mail/sasl;
+	NONE < mail/message < mail/smtp, mail/sasl, mail/tlsrpt;
+	mail/smtp < mail/dsn;
 	base/dns, mail/message < mail/mailauth; # asks a resolver that it is given
 
 	# store: the truth, then its views
 	base/sys < store/journal < store/index, store/fulltext;
 	store/index, mail/sasl < store/account < store/mailbox;
+	store/account, mail/smtp < store/fate;
 	store/mailbox, base/sim < store/mailbox/mailboxtest;  # for tests only
 
 	# spool: what becomes of accepted mail; edge: what strangers reach, which
 	# knows of spool only what it asks for through interfaces of its own
-	mail/smtp, store/mailbox < spool/intake;
+	store/fate, mail/dsn < spool/queue;
+	mail/tlsrpt, base/dns < spool/tlspolicy < spool/tlsreport;
+	spool/queue, spool/tlspolicy < spool/delivery;
+	store/account, mail/smtp < spool/restraint;
+	store/mailbox, store/fate, mail/mailauth, mail/dsn < spool/intake;
 	base/telemetry < edge/listen;
 	edge/listen, base/sys, mail/smtp, mail/sasl < edge/session < edge/relay;
 	base/dns < edge/dnsbl;
@@ -36,8 +42,11 @@ const Graph = `
 	# ops, and the whole
 	base/sys < ops/certs;
 	NONE < ops/load;                        # plays the clients
-	store/mailbox < ops/admin;
-	ops/admin, ops/certs, spool/intake, edge/relay, edge/lobby, edge/ban, edge/greylist, access/imap, access/pop3 < host;
+	base/sys < ops/alarm;
+	mail/mailauth, base/sys < ops/dkim;
+	store/fate < ops/ledger;
+	store/mailbox, spool/queue, spool/restraint, ops/ledger, ops/alarm < ops/admin;
+	ops/admin, ops/certs, ops/dkim, ops/alarm, spool/delivery, spool/tlsreport, spool/restraint, spool/intake, edge/relay, edge/lobby, edge/ban, edge/greylist, access/imap, access/pop3 < host;
 	host, ops/load < cmd/breakwater;
 
 	# by itself
@@ -50,6 +59,9 @@ const Graph = `
 	edge/ban, edge/greylist !< edge/policy;   # it asks them through interfaces of its own
 	edge/listen, edge/session, spool/intake !< access/imap, access/pop3;
 	edge/listen, edge/session !< spool/intake;
+	store/fate !< store/mailbox;              # which carries its facts unread
+	spool/queue, spool/delivery !< spool/intake;
+	spool/delivery !< spool/queue;
 	access/imap, access/pop3 !< edge/session, spool/intake;
 	base/sim !< host;
 `
