@@ -19,10 +19,19 @@ type accountCmd struct {
 	Add      accountAddCmd      `cmd:"" help:"Add an account."`
 	Remove   accountRemoveCmd   `cmd:"" help:"Remove an account and its mail."`
 	List     accountListCmd     `cmd:"" help:"List the accounts."`
+	Show     accountShowCmd     `cmd:"" help:"Show all that is known of an account."`
 	Password accountPasswordCmd `cmd:"" help:"Set an account's password."`
-	Limits   accountLimitsCmd   `cmd:"" help:"Set an account's quota."`
+	Limits   accountLimitsCmd   `cmd:"" help:"Set an account's quota, and how much it may send."`
 	Disable  accountDisableCmd  `cmd:"" help:"Let an account neither log in nor get mail."`
 	Enable   accountEnableCmd   `cmd:"" help:"Undo disable."`
+
+	AppPassword appPasswordCmd    `cmd:"" help:"Passwords for single programs."`
+	Forward     accountForwardCmd `cmd:"" help:"Have an account's mail go elsewhere too."`
+	Contact     accountContactCmd `cmd:"" help:"Note another address of an account's owner."`
+	Grant       accountGrantCmd   `cmd:"" help:"Let an account send as another address."`
+	Revoke      accountRevokeCmd  `cmd:"" help:"Undo grant."`
+	Hold        accountHoldCmd    `cmd:"" help:"Stop what an account sends."`
+	Release     accountReleaseCmd `cmd:"" help:"End a hold."`
 }
 
 // passwordBytesMax bounds a password's line: more than the 1,024 octets that
@@ -143,18 +152,7 @@ func (a *accountListCmd) Run(c console) error {
 	}
 	rows := make([][]string, len(answer.Accounts))
 	for i, r := range answer.Accounts {
-		state := "active"
-		if r.Disabled {
-			state = "disabled"
-		}
-		if r.Admin {
-			state += ", admin"
-		}
-		quota := "none"
-		if r.Quota > 0 {
-			quota = host.Size(r.Quota).String()
-		}
-		rows[i] = []string{r.Address, state, fmt.Sprint(r.Messages), fmt.Sprint(r.Bytes), quota}
+		rows[i] = []string{r.Address, accountState(r), fmt.Sprint(r.Messages), fmt.Sprint(r.Bytes), quotaText(r.Quota)}
 	}
 	return a.print(c, answer.Accounts, "ACCOUNT\tSTATE\tMESSAGES\tBYTES\tQUOTA", rows)
 }
@@ -174,9 +172,11 @@ func (a *accountPasswordCmd) Run(c console) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.ask(c, admin.Request{Op: admin.AccountPassword, Address: a.Address, Password: pw}); err != nil {
+	answer, err := a.ask(c, admin.Request{Op: admin.AccountPassword, Address: a.Address, Password: pw})
+	if err != nil {
 		return err
 	}
+	notes(c, answer)
 	if made {
 		fmt.Fprintln(c.out, pw)
 	}
@@ -186,11 +186,14 @@ func (a *accountPasswordCmd) Run(c console) error {
 type accountLimitsCmd struct {
 	where
 	Address string `arg:"" help:"Such as one@example.org."`
-	Quota   string `help:"Most that it may keep, such as 2GiB; 0 is no limit." required:"" placeholder:"SIZE"`
+	Quota   string `help:"Most that it may keep, such as 2GiB; 0 is no limit." placeholder:"SIZE"`
+
+	SendHour *int64 `help:"Most recipients that it may send to in an hour; 0 is the default." placeholder:"N"`
+	SendDay  *int64 `help:"The same for a day." placeholder:"N"`
 }
 
 func (a *accountLimitsCmd) Help() string {
-	return "Example: breakwater account limits one@example.org --quota 5GiB"
+	return "Limits that are not given stay as they are. A limit above the default says that the account sends to lists: then it is not held for writing to many new people.\nExamples:\n  breakwater account limits one@example.org --quota 5GiB\n  breakwater account limits news@example.org --send-hour 1000 --send-day 5000"
 }
 
 func (a *accountLimitsCmd) Run(c console) error {
@@ -198,7 +201,11 @@ func (a *accountLimitsCmd) Run(c console) error {
 	if err != nil {
 		return err
 	}
-	_, err = a.ask(c, admin.Request{Op: admin.AccountLimits, Address: a.Address, Quota: quota})
+	if quota == nil && a.SendHour == nil && a.SendDay == nil {
+		return usageError{errors.New("give --quota, --send-hour or --send-day")}
+	}
+	_, err = a.ask(c, admin.Request{Op: admin.AccountLimits, Address: a.Address, Quota: quota,
+		Account: &admin.AccountRequest{SendHour: a.SendHour, SendDay: a.SendDay}})
 	return err
 }
 

@@ -19,7 +19,7 @@ type aliasAddCmd struct {
 }
 
 func (a *aliasAddCmd) Help() string {
-	return "Examples:\n  breakwater alias add sales@example.org one@example.org two@example.org\n  breakwater alias add @example.org one@example.org"
+	return "Targets at other hosts are forwarded to.\nExamples:\n  breakwater alias add sales@example.org one@example.org two@example.net\n  breakwater alias add @example.org one@example.org"
 }
 
 func (a *aliasAddCmd) Run(c console) error {

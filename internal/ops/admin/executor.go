@@ -21,6 +21,7 @@ type Executor struct {
 	Queue   Queue  // nil: likewise
 	Alarms  Alarms // nil: likewise
 	Ledger  Ledger
+	Sending Sending // nil: likewise
 }
 
 // Do acts on one request. What went wrong is in the answer, in words for the
@@ -32,6 +33,9 @@ func (x *Executor) Do(ctx context.Context, q Request) Answer {
 		AccountAdd: x.accountAdd, AccountRemove: x.accountRemove, AccountList: x.accountList,
 		AccountPassword: x.accountPassword, AccountLimits: x.accountLimits,
 		AccountDisable: x.accountDisable(true), AccountEnable: x.accountDisable(false),
+		AccountShow: x.accountShow, AppAdd: x.appAdd, AppList: x.appList, AppRemove: x.appRemove,
+		AccountGrant: x.accountGrant(true), AccountRevoke: x.accountGrant(false), AccountContact: x.accountContact,
+		AccountForward: x.accountForward, AccountHold: x.accountHold, AccountRelease: x.accountRelease,
 		AliasAdd: x.aliasAdd, AliasRemove: x.aliasRemove, AliasList: x.aliasList,
 		BanList: x.edge(x.banList), BanAdd: x.edge(x.ban), BanRemove: x.edge(x.ban), BanWhy: x.edge(x.ban),
 		Explain: x.edge(x.explain), TopNow: x.edge(x.top),
@@ -159,35 +163,13 @@ func (x *Executor) accountList(ctx context.Context, _ Request, a *Answer) error 
 		return err
 	}
 	for _, r := range accounts {
-		bytes, messages, err := x.Mailboxes.Usage(ctx, r.ID)
+		row, err := x.row(ctx, r)
 		if err != nil {
-			return fmt.Errorf("usage of %s: %w", r.Address, err)
+			return err
 		}
-		a.Accounts = append(a.Accounts, Account{
-			Address: r.Address.String(), Admin: r.Admin, Disabled: r.Disabled,
-			Messages: messages, Bytes: bytes, Quota: r.QuotaBytes, Created: r.Created.UTC(),
-		})
+		a.Accounts = append(a.Accounts, row)
 	}
 	return nil
-}
-
-func (x *Executor) accountPassword(ctx context.Context, q Request, _ *Answer) error {
-	addr, err := parseAddress(q.Address)
-	if err != nil {
-		return err
-	}
-	return x.Accounts.SetPassword(ctx, addr, q.Password)
-}
-
-func (x *Executor) accountLimits(ctx context.Context, q Request, _ *Answer) error {
-	addr, err := parseAddress(q.Address)
-	if err != nil {
-		return err
-	}
-	if q.Quota == nil {
-		return errors.New("no limit was given")
-	}
-	return x.Accounts.SetQuota(ctx, addr, *q.Quota)
 }
 
 func (x *Executor) accountDisable(on bool) func(context.Context, Request, *Answer) error {
@@ -214,9 +196,9 @@ func (x *Executor) aliasAdd(ctx context.Context, q Request, _ *Answer) error {
 		return err
 	}
 	if alias.Local == "" {
-		return x.Accounts.SetCatchAll(ctx, alias.Domain, targets...)
+		return targetError(x.Accounts.SetCatchAll(ctx, alias.Domain, targets...))
 	}
-	return x.Accounts.AddAlias(ctx, alias, targets...)
+	return targetError(x.Accounts.AddAlias(ctx, alias, targets...))
 }
 
 func (x *Executor) aliasRemove(ctx context.Context, q Request, _ *Answer) error {

@@ -40,6 +40,8 @@ type Request struct {
 	Ban     *BanRequest `json:"ban,omitempty"`
 	Explain *Query      `json:"explain,omitempty"`
 
+	Account *AccountRequest `json:"account,omitempty"`
+
 	Queue  *QueueRequest  `json:"queue,omitempty"`
 	Ledger *LedgerRequest `json:"ledger,omitempty"`
 	Trace  *ledger.Query  `json:"trace,omitempty"`
@@ -51,6 +53,11 @@ type Answer struct {
 	Domains  []Domain  `json:"domains,omitempty"`
 	Accounts []Account `json:"accounts,omitempty"`
 	Aliases  []Alias   `json:"aliases,omitempty"`
+
+	Details      *AccountDetails `json:"details,omitempty"`
+	AppPasswords []AppPassword   `json:"app_passwords,omitempty"`
+	Password     string          `json:"password,omitempty"` // an app password that was made up
+	Notes        []string        `json:"notes,omitempty"`    // what else the operator should know
 
 	Bans   *Bans      `json:"bans,omitempty"`
 	Ban    *BanAnswer `json:"ban,omitempty"`
@@ -80,6 +87,12 @@ type Account struct {
 	Bytes    int64     `json:"bytes"`
 	Quota    int64     `json:"quota"` // bytes; 0 is none
 	Created  time.Time `json:"created"`
+	// SendHour and SendDay limit the recipients; 0 is the host's default.
+	SendHour int64 `json:"send_hour,omitempty"`
+	SendDay  int64 `json:"send_day,omitempty"`
+	// Held is since when nothing that it sends goes out, and HoldReason why.
+	Held       time.Time `json:"held,omitzero"`
+	HoldReason string    `json:"hold_reason,omitempty"`
 }
 
 // Alias is a row of "alias list".
