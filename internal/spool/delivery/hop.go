@@ -107,3 +107,39 @@ func (h Hop) port() uint16 {
 	}
 	return [...]uint16{25, 465, 24}[h.Scheme]
 }
+
+// ParseRoute reads "DOMAIN URL", where "tls=require" or "tls=no" may follow. A
+// domain with a leading dot means all below it.
+func ParseRoute(s string) (Route, error) {
+	f := strings.Fields(s)
+	if len(f) < 2 || len(f) > 3 {
+		return Route{}, fmt.Errorf("%w: %q is not DOMAIN URL", ErrHop, s)
+	}
+	name, below := strings.CutPrefix(f[0], ".")
+	d, err := message.ParseDomain(name)
+	if err != nil {
+		return Route{}, fmt.Errorf("%w: %w", ErrHop, err)
+	}
+	h, err := ParseHop(f[1])
+	if err != nil {
+		return Route{}, err
+	}
+	if len(f) == 3 {
+		switch f[2] {
+		case "tls=require":
+			h.TLS = Require
+		case "tls=no":
+			h.TLS = Never
+		default:
+			return Route{}, fmt.Errorf("%w: %q is neither tls=require nor tls=no", ErrHop, f[2])
+		}
+		if h.Scheme == SMTPS && h.TLS == Never {
+			return Route{}, fmt.Errorf("%w: smtps is TLS from the beginning", ErrHop)
+		}
+	}
+	name = string(d)
+	if below {
+		name = "." + name
+	}
+	return Route{Domains: []string{name}, Hop: h}, nil
+}

@@ -258,3 +258,35 @@ func TestCut(t *testing.T) {
 		}
 	}
 }
+
+func TestParseRoute(t *testing.T) {
+	for in, want := range map[string]string{
+		"Example.org lmtp://127.0.0.1":                        "example.org lmtp://127.0.0.1:24 0",
+		".b\u00fccher.example smtp://10.0.0.7:25 tls=require": ".xn--bcher-kva.example smtp://10.0.0.7:25 2",
+		"example.org smtp://relay.example tls=no":             "example.org smtp://relay.example:25 1",
+		"": "", "example.org": "", "example.org relay": "", "example.org smtps://x tls=no": "", ". smtp://x": "", "a.b smtp://x tls=maybe": "", "a.b smtp://x tls=no y": "",
+	} {
+		r, err := ParseRoute(in)
+		switch {
+		case want == "" && !errors.Is(err, ErrHop):
+			t.Errorf("%q: %v, %v", in, r, err)
+		case want != "" && (err != nil || fmt.Sprintf("%s %s %d", r.Domains[0], r.Hop, r.Hop.TLS) != want):
+			t.Errorf("%q: %v, %v", in, r, err)
+		}
+	}
+}
+
+func FuzzParseRoute(f *testing.F) {
+	f.Add("example.org lmtp://[::1] tls=no")
+	f.Add(".x smtp://relay:25")
+	f.Fuzz(func(t *testing.T, s string) {
+		r, err := ParseRoute(s)
+		if err != nil {
+			return
+		}
+		again, err := ParseRoute(r.Domains[0] + " " + r.Hop.String())
+		if err != nil || again.Domains[0] != r.Domains[0] || again.Hop.String() != r.Hop.String() {
+			t.Errorf("%q is %v, which is %v, %v", s, r, again, err)
+		}
+	})
+}
