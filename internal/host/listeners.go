@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -158,7 +159,7 @@ func (c *Config) sessionOptions(kind session.Kind) session.Options {
 func services(c Config, s *Store, e *edge, a *away, reg prometheus.Registerer, log *slog.Logger) map[string]serveConn {
 	users := mailroom{a.out.intake(intake.Options{
 		Submission: true, AnyFrom: !c.Submission.CheckFrom, Limiter: a.out.guard, Correspondents: e.policy,
-	}, log), &a.watch.given}
+	}, log), &a.watch.given, a.out.guard.Seen}
 	userMetrics := session.NewMetrics(reg, session.Submission.String())
 	smtpServer := func(kind session.Kind, room session.Mailroom, metrics *session.Metrics) *session.Server {
 		o := c.sessionOptions(kind)
@@ -177,7 +178,7 @@ func services(c Config, s *Store, e *edge, a *away, reg prometheus.Registerer, l
 	popConn := func(ctx context.Context, c *listen.Conn) { pop.ServeConn(ctx, c) }
 	submission := smtpServer(session.Submission, users, userMetrics).ServeConn
 	if e.inner == nil {
-		mx := mailroom{a.out.intake(intake.Options{}, log), &a.watch.given}
+		mx := mailroom{a.out.intake(intake.Options{}, log), &a.watch.given, nil}
 		e.behind(smtpServer(session.MX, mx, session.NewMetrics(reg, session.MX.String())), mx)
 	} else {
 		e.behind(nil, nil)
@@ -192,13 +193,17 @@ func services(c Config, s *Store, e *edge, a *away, reg prometheus.Registerer, l
 // other, so that the types have to be said here.
 type mailroom struct {
 	*intake.Intake
-	given *atomic.Int64 // messages that were answered with 250
+	given *atomic.Int64                      // messages that were answered with 250
+	seen  func(id account.ID, ip netip.Addr) // hears where a user's mail comes from; may be nil
 }
 
 // Open implements session.Mailroom.
 func (m mailroom) Open(ctx context.Context, e *session.Envelope) (session.Transaction, error) {
 	if err := m.Sender(ctx, e); err != nil {
 		return nil, err
+	}
+	if m.seen != nil && e.Account != 0 {
+		m.seen(account.ID(e.Account), e.RemoteIP)
 	}
 	return transaction{m.Intake, e, m.given}, nil
 }

@@ -133,7 +133,7 @@ func (o *out) openDelivery(resolver *dns.Client, reg prometheus.Registerer, log 
 // openGuard builds what restrains accounts.
 func (o *out) openGuard(reg prometheus.Registerer, log *slog.Logger) (err error) {
 	o.learned, err = restraint.Open(sys.OSFS(), o.c.DirPath("senders"), restraint.Options{
-		Hour: o.c.Submission.PerHour, Day: o.c.Submission.PerDay,
+		Hour: o.c.Submission.PerHour, Day: o.c.Submission.PerDay, LimitsOnly: !o.c.Submission.HoldSudden,
 		Log: log, Metrics: restraint.NewMetrics(reg),
 	})
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 type Options struct {
 	Hour        int       // recipients an account may send to in an hour; 500
 	Day         int       // and in a day; 2,000
+	LimitsOnly  bool      // never hold an account for its behaviour
 	MaxAccounts int       // whose behaviour is remembered; 20,000
 	MaxKnown    int       // names that all of them together are known to write to; 2,000,000
 	Clock       sys.Clock // nil: the system's
@@ -217,7 +218,7 @@ func (r *Restraint) Bounced(id account.ID) Answer {
 	r.dirty = true
 	b.results.add(now, true)
 	n, bounced := b.results.count(now)
-	if bounced < bounceHold || bounced*bounceShare < n {
+	if r.o.LimitsOnly || bounced < bounceHold || bounced*bounceShare < n {
 		return Answer{}
 	}
 	return r.judged(Answer{Verdict: Hold, Reason: fmt.Sprintf("%d of the last %d recipients were refused for good", bounced, n)})

@@ -471,3 +471,29 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestLimitsOnly_neverHolds: an operator may want the limits and no guesses.
+func TestLimitsOnly_neverHolds(t *testing.T) {
+	clock := sim.NewClock(time.Date(2026, 11, 2, 9, 0, 0, 0, time.UTC))
+	r, err := Open(sim.NewDisk(1), "/senders", Options{Hour: 1000, Day: 1000, LimitsOnly: true, Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := Sender{Account: 1}
+	for i := range 1001 {
+		to := message.Address{Local: fmt.Sprintf("someone%d", i), Domain: "example.org"}
+		want := Allow
+		if i == 1000 {
+			want = Limit
+		}
+		if a := r.Recipient(held, to, false); a.Verdict != want {
+			t.Fatalf("recipient %d: %+v", i, a)
+		}
+		if a := r.Message(held, []message.Address{to}); a.Verdict != Allow {
+			t.Fatalf("message %d: %+v", i, a)
+		}
+		if a := r.Bounced(1); a.Verdict != Allow {
+			t.Fatalf("bounce %d: %+v", i, a)
+		}
+	}
+}
