@@ -32,6 +32,23 @@ func (p Period) bounds() (since, until int64) {
 	return since, until
 }
 
+// where is a condition on received and account, with its arguments: what is
+// not asked for is not looked at in every row.
+func (p Period) where() (condition string, args []any) {
+	condition = " WHERE 1"
+	since, until := p.bounds()
+	if !p.Since.IsZero() {
+		condition, args = condition+" AND received >= ?", append(args, since)
+	}
+	if !p.Until.IsZero() {
+		condition, args = condition+" AND received < ?", append(args, until)
+	}
+	if p.Account != 0 {
+		condition, args = condition+" AND account = ?", append(args, int64(p.Account))
+	}
+	return condition, args
+}
+
 // Sums count recipients.
 type Sums struct {
 	Accepted, Delivered, Relayed, Bounced, Discarded, SetAside, Queued int64
@@ -42,7 +59,8 @@ type Sums struct {
 	Unaccounted []string
 }
 
-const inPeriod = " FROM fate_messages INDEXED BY fate_sums WHERE received >= ?1 AND received < ?2 AND (?3 = 0 OR account = ?3)"
+// messages is where sums are read from.
+const messages = " FROM fate_messages INDEXED BY fate_sums"
 
 // Sums adds up what became of the recipients of a period's messages, once all
 // that is durable has been counted. It reads about 25 octets a message.
@@ -52,11 +70,10 @@ func (s *Store) Sums(ctx context.Context, p Period) (Sums, error) {
 		return t, errDetached
 	}
 	err := s.x.Read(ctx, func(conn *sqlite.Conn) error {
-		since, until := p.bounds()
-		args := []any{since, until, int64(p.Account)}
+		where, args := p.where()
 		var unequal, open int64
 		err := each(conn, "SELECT count(*), total(accepted), total(delivered), total(relayed), total(bounced), total(discarded), "+
-			"total(set_aside), total(queued), total(accepted <> delivered + relayed + bounced + discarded + set_aside + queued)"+inPeriod,
+			"total(set_aside), total(queued), total(accepted <> delivered + relayed + bounced + discarded + set_aside + queued)"+messages+where,
 			func(st *sqlite.Stmt) error {
 				for i, n := range []*int64{&t.Messages, &t.Accepted, &t.Delivered, &t.Relayed, &t.Bounced, &t.Discarded,
 					&t.SetAside, &t.Queued, &unequal} {
@@ -68,7 +85,7 @@ func (s *Store) Sums(ctx context.Context, p Period) (Sums, error) {
 			return err
 		}
 		// Counted apart: what the queue reads at its start.
-		err = each(conn, "SELECT count(*) FROM fate_open WHERE received >= ?1 AND received < ?2 AND (?3 = 0 OR account = ?3)",
+		err = each(conn, "SELECT count(*) FROM fate_open"+where,
 			func(st *sqlite.Stmt) error {
 				open = st.ColumnInt64(0)
 				return nil
@@ -76,7 +93,7 @@ func (s *Store) Sums(ctx context.Context, p Period) (Sums, error) {
 		if err != nil || unequal == 0 && open == t.Queued {
 			return err
 		}
-		t.Unaccounted, err = unaccounted(conn, args)
+		t.Unaccounted, err = unaccounted(conn, where, args)
 		return err
 	})
 	if err != nil {
@@ -86,9 +103,9 @@ func (s *Store) Sums(ctx context.Context, p Period) (Sums, error) {
 }
 
 // unaccounted names the messages whose numbers do not add up.
-func unaccounted(conn *sqlite.Conn, args []any) ([]string, error) {
+func unaccounted(conn *sqlite.Conn, where string, args []any) ([]string, error) {
 	var lsns []journal.LSN
-	err := each(conn, "SELECT lsn"+inPeriod+" AND (accepted <> delivered + relayed + bounced + discarded + set_aside + queued "+
+	err := each(conn, "SELECT lsn"+messages+where+" AND (accepted <> delivered + relayed + bounced + discarded + set_aside + queued "+
 		"OR queued <> (SELECT count(*) FROM fate_open AS o WHERE o.lsn = fate_messages.lsn)) ORDER BY received",
 		func(st *sqlite.Stmt) error {
 			if lsns = append(lsns, journal.LSN(st.ColumnInt64(0))); len(lsns) == unaccountedMax {
