@@ -38,7 +38,7 @@ func viewBacklog(b admin.Backlog) string {
 	if b.Others > 0 {
 		fmt.Fprintf(&out, "\nAnd %s more; --limit 0 lists all.\n", plural(b.Others, "destination"))
 	}
-	return out.String()
+	return trimLines(out.String())
 }
 
 // seconds is a time in few characters, or what stands for none.
@@ -123,7 +123,7 @@ func viewBooks(b ledger.Books) string {
 	out.WriteByte('\n')
 	if b.Balanced {
 		out.WriteString("They balance: every recipient has a fate.\n")
-		return out.String()
+		return trimLines(out.String())
 	}
 	out.WriteString("They DO NOT balance.\n")
 	if len(b.Unaccounted) > 0 {
@@ -135,7 +135,7 @@ func viewBooks(b ledger.Books) string {
 	if b.More {
 		out.WriteString("  and more\n")
 	}
-	return out.String()
+	return trimLines(out.String())
 }
 
 // viewAudit says what the last audit found.

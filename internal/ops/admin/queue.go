@@ -158,7 +158,7 @@ func (x *Executor) queueList(ctx context.Context, q Request, a *Answer) error {
 	}
 	rows, err := x.Queue.List(ctx, s, limit+1)
 	if err != nil {
-		return err
+		return queueError(s, err)
 	}
 	a.Queue = &QueueAnswer{More: len(rows) > limit, Rows: []QueueRow{}}
 	owner := x.owners()
@@ -230,11 +230,23 @@ func (x *Executor) queueAct(ctx context.Context, q Request, a *Answer) error {
 	}
 	n, err := x.Queue.Act(ctx, actions[q.Op], s, args)
 	a.Queue = &QueueAnswer{Acted: n}
+	err = queueError(s, err)
 	switch {
 	case err != nil && n > 0:
 		err = fmt.Errorf("after %d recipients: %w", n, err)
 	case err == nil && n == 0:
 		err = errors.New("nothing that waits is selected, or it is being tried just now; `breakwater queue list` lists what there is")
+	}
+	return err
+}
+
+// queueError says what an operator can do about an error of the queue's.
+func queueError(s queue.Selection, err error) error {
+	switch {
+	case errors.Is(err, fate.ErrNoSuchMessage):
+		return fmt.Errorf("no message %s; `breakwater queue list` lists what waits", s.ID)
+	case errors.Is(err, queue.ErrLoading):
+		return errors.New("the queue is still being read after the start; try again in a moment")
 	}
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +143,14 @@ func TestQueue_act(t *testing.T) {
 	if a := do(QueueRetry, &QueueRequest{Selection: some}); !strings.Contains(a.Error, "nothing that waits is selected") {
 		t.Errorf("none: %q", a.Error)
 	}
+	for want, err := range map[string]error{
+		"no message a; ": fmt.Errorf("hold: message a: %w", fate.ErrNoSuchMessage), "still being read": queue.ErrLoading,
+	} {
+		w.err = err
+		if a := do(QueueRetry, &QueueRequest{Selection: some}); !strings.Contains(a.Error, want) {
+			t.Errorf("%v: %q", err, a.Error)
+		}
+	}
 	w.acted, w.err = 7, errors.New("journal failed")
 	if a := do(QueueRetry, &QueueRequest{Selection: some}); a.Error != "after 7 recipients: journal failed" {
 		t.Errorf("half done: %q", a.Error)
@@ -249,6 +258,7 @@ func TestQueueAlarm_withoutHost(t *testing.T) {
 }
 
 var (
+	_ Queue  = (*queue.Queue)(nil)
 	_ Ledger = (*ledger.Ledger)(nil)
 	_ Alarms = (*alarm.Alarms)(nil)
 )
