@@ -58,9 +58,13 @@ func (t *traceCmd) Run(c console) error {
 
 // nothing says that nothing was found, and what may be the reason.
 func (t *traceCmd) nothing() error {
+	kept := ""
+	if cfg, err := t.load(); err == nil {
+		kept = fmt.Sprintf(" Books of mail that has ended are kept for %s (ledger.keep).", cfg.Ledger.Keep)
+	}
 	within := ""
 	if t.Since != "" || t.Until != "" {
 		within = " in that time"
 	}
-	return fmt.Errorf("no message %s was accepted%s: neither an id, nor a Message-ID, nor a sender or recipient is so. Books of mail that has ended are kept for as long as ledger.keep of the configuration says; what was refused was never accepted, `breakwater explain` tells of that", printable(t.What), within)
+	return fmt.Errorf("no message %s was accepted%s: neither an id, nor a Message-ID, nor a sender or recipient is so.%s What was refused was never accepted: `breakwater explain` tells of that", printable(t.What), within, kept)
 }
