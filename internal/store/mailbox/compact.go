@@ -302,9 +302,7 @@ func (c *compaction) point(conn *sqlite.Conn, ms []journal.Moved, gone []journal
 		if err := step(st); err != nil {
 			return fmt.Errorf("move message %s: %w", m.LSN, err)
 		}
-		if _, dead := c.expired[m.LSN]; !dead {
-			c.live[m.To.Segment] += m.To.Length
-		}
+		c.live[m.To.Segment] += m.To.Length // also if it had to be kept though nobody wants the message
 	}
 	for _, lsn := range gone {
 		for _, q := range []string{"DELETE FROM messages WHERE lsn = ?", "DELETE FROM refs WHERE lsn = ?"} {

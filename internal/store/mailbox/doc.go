@@ -23,7 +23,8 @@
 // How space comes back. A body that no mailbox has stays for the retention, 14
 // days. Compaction copies live messages out of segments that are mostly dead and
 // drops all else, after State records have said what it amounted to
-// (supersede.go, compact.go).
+// (supersede.go, compact.go). Other views have facts in the same records: they
+// hold bodies that no mailbox has, and say what they lose (other.go).
 //
 // Invariants. I1: Deliver returns when the journal says durable. I2: a message is
 // in a mailbox once for each filing. I6: UIDs and MODSEQs only grow, UIDVALIDITY

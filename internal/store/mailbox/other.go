@@ -29,8 +29,8 @@ type Notes = interface {
 	// it is about to go. With an error it stays.
 	Drop(r journal.Record) error
 	// States gives write the envelopes of State records that say what all
-	// dropped records amounted to, as of the snapshot that conn shows. No
-	// envelope may exceed journal.EnvelopeMax by far less than that.
+	// dropped records amounted to, as of the snapshot that conn shows. Each
+	// is small beside journal.EnvelopeMax; there may be many.
 	States(conn *sqlite.Conn, write func(envelope []byte) error) error
 }
 
@@ -63,11 +63,11 @@ func newOthers(views []Other, conn *sqlite.Conn) (*others, error) {
 }
 
 // drop lets the views take note of a record, and reports whether all its facts
-// with tags from first on, mailboxes' own excepted, were somebody's who did.
+// that are not of mailboxes were somebody's who did.
 func (o *others) drop(r journal.Record) bool {
 	var concerned uint64 // a bit for each view
 	for tag := range journal.Fields(r.Envelope) {
-		if tag < tagOthers || tag >= tagFirst && tag <= tagLast {
+		if tag >= tagFirst && tag <= tagLast || tag < tagOthers && r.Type == journal.TypeMessage {
 			continue
 		}
 		owner := -1
