@@ -141,3 +141,19 @@ func DKIMRecord(key crypto.PublicKey) (string, error) {
 	}
 	return "", errors.New("a key that is neither RSA nor Ed25519")
 }
+
+// CheckDKIMRecord says what is wrong with a key record that is to be the one
+// of a public key; nil if verifiers can take signatures by that key.
+func CheckDKIMRecord(text string, key crypto.PublicKey) error {
+	r, err := parseKeyRecord(text)
+	switch {
+	case err != nil:
+		return fmt.Errorf("the record cannot be used: %w", err)
+	case r.revoked:
+		return errors.New("the record says that the key was revoked")
+	}
+	if k, ok := r.key.(interface{ Equal(crypto.PublicKey) bool }); !ok || !k.Equal(key) {
+		return errors.New("the record has another key")
+	}
+	return nil
+}

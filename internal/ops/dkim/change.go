@@ -1,0 +1,185 @@
+package dkim
+
+import (
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/breakwater-mail/breakwater/internal/base/sys"
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
+)
+
+// rsaBits is the length of RSA keys: what RFC 8301 §3.2 wants of signers, and
+// the most whose record every server of the DNS can hold.
+const rsaBits = 2048
+
+// change reads a domain's keys, has them changed, and writes them. The files
+// count, not what this Store knows: another process may have changed them.
+func (s *Store) change(d message.Domain, fn func(keys domainKeys) (after domainKeys, fresh []string, err error)) error {
+	if p, err := message.ParseDomain(string(d)); err != nil || p != d {
+		return fmt.Errorf("%q is no domain that can have keys", d)
+	}
+	return s.locked(func() error {
+		keys, err := s.read(d)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("read the keys of %s: %w", d, err)
+		}
+		after, fresh, err := fn(slices.Clone(keys))
+		if err != nil {
+			return err
+		}
+		if err := s.write(d, after, fresh...); err != nil {
+			return err
+		}
+		s.set(d, after.sorted())
+		return nil
+	})
+}
+
+// Add makes the first keys of a domain, and returns them. They wait to be
+// published.
+func (s *Store) Add(d message.Domain) ([]Key, error) {
+	return s.generate(d, func(keys domainKeys) error {
+		for _, k := range keys {
+			if k.Retired.IsZero() {
+				return fmt.Errorf("%s has keys already; see `breakwater dkim rotate`", d)
+			}
+		}
+		return nil
+	})
+}
+
+// Rotate makes new keys of a domain that has some, and returns them. They wait
+// to be published; the old ones sign until then.
+func (s *Store) Rotate(d message.Domain) ([]Key, error) {
+	return s.generate(d, func(keys domainKeys) error {
+		live := false
+		for _, k := range keys {
+			if k.Retired.IsZero() && k.Seen.IsZero() {
+				return fmt.Errorf("%s has a new key already, %s, which nobody has seen published yet", d, k.Selector)
+			}
+			live = live || k.Retired.IsZero()
+		}
+		if !live {
+			return fmt.Errorf("%s has no keys yet; see `breakwater dkim add`", d)
+		}
+		return nil
+	})
+}
+
+func (s *Store) generate(d message.Domain, check func(domainKeys) error) ([]Key, error) {
+	var made []string
+	err := s.change(d, func(keys domainKeys) (domainKeys, []string, error) {
+		if err := check(keys); err != nil {
+			return nil, nil, err
+		}
+		now := s.o.Clock.Now().UTC().Truncate(time.Second)
+		for _, kind := range []struct{ letter, algorithm string }{{"r", algorithmRSA}, {"e", algorithmEd25519}} {
+			selector, err := keys.newSelector(kind.letter, now)
+			if err != nil {
+				return nil, nil, err
+			}
+			signer, err := newKey(kind.algorithm)
+			if err != nil {
+				return nil, nil, fmt.Errorf("make a key: %w", err)
+			}
+			keys = append(keys, entry{Selector: selector, Algorithm: kind.algorithm, Made: now, signer: signer})
+			made = append(made, selector)
+		}
+		return keys, made, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.named(d, made), nil
+}
+
+func newKey(algorithm string) (crypto.Signer, error) {
+	if algorithm == algorithmRSA {
+		return rsa.GenerateKey(sys.Rand(), rsaBits)
+	}
+	_, key, err := ed25519.GenerateKey(sys.Rand())
+	return key, err
+}
+
+// newSelector is a selector that the domain never had.
+func (keys domainKeys) newSelector(letter string, now time.Time) (string, error) {
+	day := letter + now.Format("20060102")
+	for _, suffix := range append([]string{""}, "b", "c", "d", "e", "f", "g", "h") {
+		if keys.find(day+suffix) < 0 {
+			return day + suffix, nil
+		}
+	}
+	return "", errors.New("there were too many keys today; rotate again tomorrow")
+}
+
+// named are the keys with these selectors.
+func (s *Store) named(d message.Domain, selectors []string) []Key {
+	all := s.List(d)
+	return slices.DeleteFunc(all, func(k Key) bool { return !slices.Contains(selectors, k.Selector) })
+}
+
+// Force lets a domain's waiting keys sign though nobody has seen them
+// published, and returns them.
+func (s *Store) Force(d message.Domain) ([]Key, error) {
+	var waiting []string
+	for _, k := range s.List(d) {
+		if k.State == Waiting {
+			waiting = append(waiting, k.Selector)
+		}
+	}
+	if len(waiting) == 0 {
+		return nil, fmt.Errorf("%s has no key that waits", d)
+	}
+	if err := s.see(d, waiting); err != nil {
+		return nil, err
+	}
+	return s.named(d, waiting), nil
+}
+
+// see notes that keys were found published.
+func (s *Store) see(d message.Domain, selectors []string) error {
+	now := s.o.Clock.Now().UTC().Truncate(time.Second)
+	return s.change(d, func(keys domainKeys) (domainKeys, []string, error) {
+		for i := range keys {
+			if keys[i].Seen.IsZero() && slices.Contains(selectors, keys[i].Selector) {
+				keys[i].Seen = now
+			}
+		}
+		return keys, nil, nil
+	})
+}
+
+// Retire ends a key: its file is removed, and its record can be. A key that
+// signs, or whose mail may still be under way, is kept unless forced.
+func (s *Store) Retire(d message.Domain, selector string, force bool) error {
+	err := s.change(d, func(keys domainKeys) (domainKeys, []string, error) {
+		i := keys.find(selector)
+		if i < 0 || !keys[i].Retired.IsZero() {
+			return nil, nil, fmt.Errorf("%s has no key %q", d, selector)
+		}
+		now := s.o.Clock.Now().UTC().Truncate(time.Second)
+		k := keys.describe(d, i, now)
+		switch {
+		case force:
+		case k.State == Signing:
+			return nil, nil, fmt.Errorf("%s signs; rotate first", selector)
+		case k.State == Replaced && now.Before(k.KeepUntil):
+			return nil, nil, fmt.Errorf("mail that %s has signed may be under way until %s", selector, k.KeepUntil.Format(time.RFC3339))
+		}
+		keys[i].Retired, keys[i].signer = now, nil
+		return keys, nil, nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.fs.Remove(s.path(d, selector+pemSuffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the key: %w", err)
+	}
+	return nil
+}
