@@ -223,14 +223,26 @@ func (a *attempt) toDomain(g *group) *failure {
 		}
 		return later("4.7.5", queue.Down, "It cannot be found out how mail for %s has to be secured (%s).", g.domain, err)
 	}
-	tried := 0
-	for _, host := range x.hosts {
+	tried, end := 0, len(x.hosts)
+	for _, i := range a.d.heard(x.hosts) {
+		if i > end {
+			continue
+		}
+		host := x.hosts[i]
 		more, us := a.toHost(g, decision, host, &tried)
+		if more != nil && more.silent() {
+			a.d.deaf.note(host, a.d.o.Clock.Now())
+		} else {
+			a.d.deaf.forget(host)
+		}
 		if more == nil || more.last || a.ctx.Err() != nil {
 			return more
 		}
 		f = sooner(f, more)
-		if us || tried >= addrsMax || a.took() > searchMax {
+		if us {
+			end = i
+		}
+		if tried >= addrsMax || a.took() > searchMax {
 			break
 		}
 	}
@@ -256,7 +268,7 @@ func (a *attempt) toLiteral(g *group, addr netip.Addr) *failure {
 }
 
 // toHost attempts one MX host. us says that it is this host by its address, so
-// that none after it may be tried (RFC 5321 §5.1).
+// that none after it in their order may be tried (RFC 5321 §5.1).
 func (a *attempt) toHost(g *group, decision *tlspolicy.Decision, host string, tried *int) (f *failure, us bool) {
 	policy, err := decision.Host(a.ctx, host)
 	if err != nil {
@@ -312,6 +324,7 @@ func (d *Delivery) self(addr netip.Addr) bool {
 // decided.
 func (a *attempt) toAddresses(g *group, p *peer, addrs []netip.Addr, port uint16, tried *int) *failure {
 	var f *failure
+	addrs = a.d.likely(p, addrs, port)
 	for i, addr := range addrs {
 		if *tried++; *tried > addrsMax || a.took() > searchMax {
 			break

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/dns"
 	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
@@ -225,5 +226,50 @@ func TestCarry_refusals(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestCarry_remembersWhoIsDeaf: a host or an address that does not answer
+// costs its time once, and not for each message.
+func TestCarry_remembersWhoIsDeaf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.mx("example.org", "first.example", "second.example")
+		w.server("first.example", "192.0.2.1", 25).away = true
+		w.server("second.example", "192.0.2.2", 25)
+		w.server("second.example", "2001:db8::2", 25).away = true
+		b := newBench(t, w, Options{})
+		began := b.d.o.Clock.Now()
+		for _, most := range []time.Duration{connectDefault + connectFirst, 0, 0} {
+			before := b.d.o.Clock.Now()
+			b.want(b.carry(messageTo("one@example.org")), fate.Relayed, queue.Up, "second.example [192.0.2.2]:25")
+			if took := b.d.o.Clock.Now().Sub(before); took != most {
+				t.Errorf("took %v, want %v", took, most)
+			}
+		}
+		time.Sleep(deafFor)
+		w.hosts[netip.MustParseAddrPort("192.0.2.1:25")].away = false
+		b.want(b.carry(messageTo("one@example.org")), fate.Relayed, queue.Up, "first.example")
+		if took := b.d.o.Clock.Now().Sub(began); took != deafFor+connectDefault+connectFirst {
+			t.Errorf("took %v", took)
+		}
+		b.close()
+	})
+}
+
+// TestCarry_deafBeforeUs: that a host before us does not answer makes no loop
+// of what it is for.
+func TestCarry_deafBeforeUs(t *testing.T) {
+	w := newWorld()
+	w.mx("example.org", "first.example", "us.example", "third.example")
+	w.addr("first.example", "192.0.2.1")
+	w.addr("us.example", "192.0.2.99")
+	third := w.server("third.example", "192.0.2.3", 25)
+	b := newBench(t, w, Options{SelfAddrs: []netip.Addr{netip.MustParseAddr("192.0.2.99")}})
+	for range 2 {
+		b.want(b.carry(messageTo("one@example.org")), fate.Deferred, queue.Down, "first.example")
+	}
+	if third.sessions != 0 {
+		t.Error("a host after us was called")
 	}
 }

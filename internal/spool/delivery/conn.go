@@ -66,8 +66,12 @@ func (d *Delivery) connect(ctx context.Context, p *peer, fresh bool) (*conn, *fa
 	}
 	if f != nil {
 		d.o.Metrics.connections[wayFailed].Inc()
+		if f.silent() {
+			d.deaf.note(p.addr.String(), d.o.Clock.Now())
+		}
 		return nil, &f.failure
 	}
+	d.deaf.forget(p.addr.String())
 	d.o.Metrics.connections[wayMade].Inc()
 	return c, nil
 }

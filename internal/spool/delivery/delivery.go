@@ -16,13 +16,15 @@ type Delivery struct {
 	bodies   Bodies
 	routes   routes
 	pool     *pool
-	plain    plainHosts
+	plain    recent // hosts whose TLS failed, where it is not needed
+	deaf     recent // hosts and addresses that did not answer
 	sessions tls.ClientSessionCache
 }
 
 // New makes a Delivery.
 func New(o Options, r Resolver, p *tlspolicy.Policies, b Bodies) *Delivery {
 	d := &Delivery{o: o.withDefaults(), resolver: r, policies: p, bodies: b, sessions: tls.NewLRUClientSessionCache(sessionsMax)}
+	d.plain.keep, d.deaf.keep = plainFor, deafFor
 	d.routes, d.pool = newRoutes(&d.o), newPool(&d.o)
 	return d
 }

@@ -63,6 +63,9 @@ func (f *failure) at(via, tls string) *failure {
 	return f
 }
 
+// silent reports whether there was no answer, be it to SYN or to a command.
+func (f *failure) silent() bool { return f.health == queue.Down && f.reply == nil && !f.last }
+
 // outcome is what the queue is told. A Reason without a Reply begins with its
 // enhanced status code.
 func (f *failure) outcome() queue.Outcome {

@@ -103,6 +103,47 @@ func shuffle[T any](r io.Reader, list []T) {
 	}
 }
 
+// heard gives the places of hosts in the order in which they are tried: those
+// that did not answer a moment ago come last.
+func (d *Delivery) heard(hosts []string) []int {
+	now := d.o.Clock.Now()
+	var order, deaf []int
+	for i, h := range hosts {
+		if d.deaf.is(h, now) {
+			deaf = append(deaf, i)
+		} else {
+			order = append(order, i)
+		}
+	}
+	return append(order, deaf...)
+}
+
+// likely puts the addresses first to which there is a connection, and those
+// last that did not answer a moment ago.
+func (d *Delivery) likely(p *peer, addrs []netip.Addr, port uint16) []netip.Addr {
+	now := d.o.Clock.Now()
+	rank := func(a netip.Addr) int {
+		at := *p
+		at.addr = netip.AddrPortFrom(a.Unmap(), port)
+		switch {
+		case d.pool.has(at.key()):
+			return 0
+		case d.deaf.is(at.addr.String(), now):
+			return 2
+		}
+		return 1
+	}
+	if len(addrs) > 1 {
+		addrs = slices.Clone(addrs)
+		ranks := make(map[netip.Addr]int, len(addrs))
+		for _, a := range addrs {
+			ranks[a] = rank(a)
+		}
+		slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return cmp.Compare(ranks[a], ranks[b]) })
+	}
+	return addrs
+}
+
 // addresses finds the addresses of a host: IPv6 first, then the families in
 // turn, so that a family that does not work here costs one try each time.
 func (d *Delivery) addresses(ctx context.Context, host string) ([]netip.Addr, *failure) {

@@ -127,8 +127,11 @@ const (
 	// plainFor is how long a host whose TLS failed is not asked for it again,
 	// where none is needed.
 	plainFor = 10 * time.Minute
-	// plainHostsMax is how many such hosts are remembered.
-	plainHostsMax = 4096
+	// deafFor is how long a host or address that did not answer is tried after
+	// the others: else each message would wait for it (RFC 5321 §4.5.4.1).
+	deafFor = 2 * time.Minute
+	// recentMax is how many hosts are remembered for each of these.
+	recentMax = 4096
 	// busyRetry is when a host is tried again whose connections are all in use.
 	busyRetry = 20 * time.Second
 	// smallBody is up to how many octets a body is read at once and kept

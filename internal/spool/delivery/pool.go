@@ -99,6 +99,18 @@ func (p *pool) forget(host string, g *gate) {
 	}
 }
 
+// has reports whether there is an idle connection.
+func (p *pool) has(key string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.idle {
+		if c.key == key {
+			return true
+		}
+	}
+	return false
+}
+
 // take takes an idle connection, the one that was used last.
 func (p *pool) take(key string) *conn {
 	p.mu.Lock()

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"sync"
-	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 	"github.com/breakwater-mail/breakwater/internal/spool/queue"
@@ -125,26 +123,4 @@ func (d *Delivery) observe(p *peer, c *conn, nc net.Conn, f *tlspolicy.Failure) 
 		s.Local = local.Addr()
 	}
 	d.o.Observe(s)
-}
-
-// plainHosts remembers hosts whose TLS failed, where it is not needed, so that
-// not each connection to them is made twice.
-type plainHosts struct {
-	mu    sync.Mutex
-	until map[string]time.Time // guarded by mu
-}
-
-func (p *plainHosts) is(key string, now time.Time) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return now.Before(p.until[key])
-}
-
-func (p *plainHosts) note(key string, now time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.until == nil || len(p.until) >= plainHostsMax {
-		p.until = map[string]time.Time{} // they are found out again
-	}
-	p.until[key] = now.Add(plainFor)
 }

@@ -272,7 +272,7 @@ func (t *transaction) closeBody() {
 // something.
 func (t *transaction) judge(rc *smtp.Receipt) {
 	var decided, open []int
-	accepted, crowd := 0, []int(nil)
+	accepted := 0
 	for k := range t.at {
 		if v := rc.Verdict(k); v != nil && v.Code/100 == 2 {
 			accepted++
@@ -287,8 +287,7 @@ func (t *transaction) judge(rc *smtp.Receipt) {
 		case v.Code/100 == 2:
 			t.a.outcomes[i] = t.taken(v)
 		case accepted > 0 && k < len(rc.Recipients) && tooMany(&rc.Recipients[k]):
-			crowd = append(crowd, i)
-			continue
+			continue // and is left
 		default:
 			f := t.refused(rc, k, v)
 			t.a.outcomes[i] = f.outcome()
