@@ -50,7 +50,15 @@ func danger(t *testing.T, records ...string) *names {
 
 func signedMX() MX { return MX{Domain: "example.org", Authentic: true} }
 
-func TestDANE_certificates(t *testing.T) {
+// danePair is a TLSA record and a certificate.
+type danePair struct {
+	name   string
+	record string
+	cert   *tls.Certificate
+	want   Result // "" is none
+}
+
+func danePairs(t *testing.T) []danePair {
 	root := newAuthority(t, "root", nil)
 	middle := newAuthority(t, "middle", root)
 	other := newAuthority(t, "other", nil)
@@ -77,12 +85,7 @@ func TestDANE_certificates(t *testing.T) {
 	// A stranger's certificate with the true authority stuck on.
 	stuck := other.issue(named("mx.example.org"), middle, root)
 
-	for _, c := range []struct {
-		name   string
-		record string
-		cert   *tls.Certificate
-		want   Result // "" is none
-	}{
+	return []danePair{
 		{"EE, certificate, exact", tlsa(3, 0, 0, good.Leaf), good, ""},
 		{"EE, certificate, SHA-256", tlsa(3, 0, 1, good.Leaf), good, ""},
 		{"EE, certificate, SHA-512", tlsa(3, 0, 2, good.Leaf), good, ""},
@@ -111,7 +114,11 @@ func TestDANE_certificates(t *testing.T) {
 		{"TA, stuck on", tlsa(2, 1, 1, middle.cert), stuck, CertificateNotTrusted},
 		{"TA, the leaf itself", tlsa(2, 1, 1, selfSigned.cert), own, CertificateNotTrusted},
 		{"TA, no authority", tlsa(2, 0, 0, good.Leaf), stranger, CertificateNotTrusted},
-	} {
+	}
+}
+
+func TestDANE_certificates(t *testing.T) {
+	for _, c := range danePairs(t) {
 		t.Run(c.name, func(t *testing.T) {
 			p, _ := open(t, danger(t, c.record), Options{})
 			policy, err := policy(t, p, signedMX(), "mx.example.org")
@@ -178,22 +185,24 @@ func TestDANE_records(t *testing.T) {
 	}
 }
 
-func TestDANE_lookups(t *testing.T) {
-	cert := newAuthority(t, "root", nil).cert
+// zone is a state of the DNS.
+type zone struct {
+	name   string
+	mx     MX
+	change func(n *names)
+	want   Kind
+	base   string
+	fails  bool
+}
+
+func zones(cert *x509.Certificate) []zone {
 	record := " 60 IN TLSA " + tlsa(3, 1, 1, cert)
 	signed := signedMX()
 	alias := func(n *names) {
 		n.drop("mx.example.org", mdns.TypeA)
 		n.add("mx.example.org. 60 IN CNAME host.example.net.", "host.example.net. 60 IN A 203.0.113.5")
 	}
-	for _, c := range []struct {
-		name   string
-		mx     MX
-		change func(n *names)
-		want   Kind
-		base   string
-		fails  bool
-	}{
+	return []zone{
 		{"all signed", signed, nil, DANE, "mx.example.org", false},
 		{"MX is not signed", MX{Domain: "example.org"}, nil, Opportunistic, "", false},
 		{"address is not signed", signed, func(n *names) { n.signed["mx.example.org."] = false }, Opportunistic, "", false},
@@ -247,7 +256,12 @@ func TestDANE_lookups(t *testing.T) {
 			n.drop(tlsaName, mdns.TypeTLSA)
 			n.add(tlsaName+" 60 IN CNAME dane.example.org.", "dane.example.org."+record)
 		}, Opportunistic, "", false},
-	} {
+	}
+}
+
+func TestDANE_lookups(t *testing.T) {
+	cert := newAuthority(t, "root", nil).cert
+	for _, c := range zones(cert) {
 		t.Run(c.name, func(t *testing.T) {
 			n := danger(t, tlsa(3, 1, 1, cert))
 			if c.change != nil {

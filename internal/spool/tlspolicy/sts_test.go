@@ -319,7 +319,7 @@ func TestSTS_hostileSites(t *testing.T) {
 		want    Result
 	}{
 		"redirect": {func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "https://mta-sts.example.org/.well-known/mta-sts.txt?", 302)
+			http.Redirect(w, r, "https://mta-sts.example.org/.well-known/mta-sts.txt?", http.StatusFound)
 		}, "", nil, STSPolicyFetchError},
 		"not found": {http.NotFound, "", nil, STSPolicyFetchError},
 		"HTML":      {say("text/html", enforced), "", nil, STSPolicyFetchError},

@@ -2,10 +2,10 @@ package tlsreport
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
@@ -98,7 +98,6 @@ type Reports struct {
 
 	mu      sync.Mutex
 	tally   tally      // guarded by mu
-	rand    *rand.Rand // guarded by mu
 	writing sync.Mutex // held while the file is written
 }
 
@@ -113,11 +112,7 @@ func New(o Options, r Resolver, p Poster, w Web) (*Reports, error) {
 	if r == nil || p == nil {
 		return nil, errors.New("tls reports: no resolver or nobody who takes mail")
 	}
-	var seed [32]byte
-	if _, err := io.ReadFull(o.Rand, seed[:]); err != nil {
-		return nil, errors.New("tls reports: no randomness")
-	}
-	rs := &Reports{o: o, r: r, poster: p, web: w, rand: rand.New(rand.NewChaCha8(seed))}
+	rs := &Reports{o: o, r: r, poster: p, web: w}
 	rs.load()
 	return rs, nil
 }
@@ -193,8 +188,12 @@ func (rs *Reports) pass(ctx context.Context) bool {
 	return len(due) == passMax
 }
 
-// jitter is called with rs.mu held.
-func (rs *Reports) jitter() time.Duration { return time.Duration(rs.rand.Int64N(int64(jitterMax))) }
+// jitter is called with rs.mu held. Without randomness there is none.
+func (rs *Reports) jitter() time.Duration {
+	var b [8]byte
+	_, _ = io.ReadFull(rs.o.Rand, b[:])
+	return time.Duration(binary.BigEndian.Uint64(b[:]) % uint64(jitterMax))
+}
 
 // Sent is a report that was sent, or given up.
 type Sent struct {
