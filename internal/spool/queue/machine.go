@@ -26,8 +26,8 @@ type machine struct {
 	ring   ring // destinations that may go, or might
 	timers timers
 
-	active  int  // attempts under way, of all destinations
-	stalled bool // results cannot be made durable: nothing new is begun
+	active int // attempts under way, of all destinations
+	most   int // of active; less than Workers while results cannot be made durable
 
 	// Those that are down.
 	downLast uint32
@@ -64,7 +64,7 @@ const (
 
 func newMachine(o Options, seed uint64) *machine {
 	return &machine{
-		o: o, seed: seed, dests: []*destination{nil}, byName: map[string]uint32{},
+		o: o, seed: seed, most: o.Workers, dests: []*destination{nil}, byName: map[string]uint32{},
 		timers: timers{ids: []uint32{0}}, accounts: map[account.ID]string{},
 	}
 }
@@ -265,7 +265,11 @@ func emptySince(d *destination, now int64) int64 {
 // wake is when step is to be called next; 0 if only an event can matter.
 func (m *machine) wake() int64 {
 	at := int64(0)
-	for _, t := range []int64{m.timers.first(m.dests), m.sweeper.at, m.scoutAt} {
+	sweep := m.sweeper.at
+	if m.stalled() {
+		sweep = 0
+	}
+	for _, t := range []int64{m.timers.first(m.dests), sweep, m.scoutAt} {
 		if t != 0 && (at == 0 || t < at) {
 			at = t
 		}
@@ -286,12 +290,36 @@ func (m *machine) step(now int64) []*task {
 		m.scout(now)
 	}
 	var out []*task
-	if !m.stalled {
+	if !m.stalled() {
 		out = m.sweep(now, out)
-		out = m.dispatch(now, out)
 	}
-	return out
+	return m.dispatch(now, out)
 }
+
+// allowance is how much may begin.
+type allowance uint8
+
+const (
+	everything allowance = iota
+	oneMore
+	nothingNew
+)
+
+// allow sets it, and tells whether more may begin than before.
+func (m *machine) allow(a allowance) bool {
+	before := m.most
+	switch a {
+	case everything:
+		m.most = m.o.Workers
+	case oneMore:
+		m.most = min(m.active+1, m.o.Workers)
+	case nothingNew:
+		m.most = 0
+	}
+	return m.most > before
+}
+
+func (m *machine) stalled() bool { return m.most < m.o.Workers }
 
 // fire does what a destination's timer was set for.
 func (m *machine) fire(now int64, id uint32) {
@@ -326,7 +354,7 @@ func (m *machine) drop(id uint32) {
 // dispatch begins attempts: one for each destination in turn, until none may
 // go or there are as many as there may be.
 func (m *machine) dispatch(now int64, out []*task) []*task {
-	for passed := 0; passed < m.ring.len() && m.active < m.o.Workers; {
+	for passed := 0; passed < m.ring.len() && m.active < m.most; {
 		id := m.ring.pop()
 		d := m.dests[id]
 		if !d.mayGo(now) {

@@ -204,6 +204,9 @@ func TestMachine_keepsItsBooks(t *testing.T) {
 					}
 					under = append(under, tk)
 				}
+				if next := m.wake(); next != 0 && next <= now {
+					rt.Fatalf("after a step the next is at once")
+				}
 				if m.active > 7 {
 					rt.Fatalf("%d attempts", m.active)
 				}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,10 +18,10 @@ const (
 	// long after many.
 	savePauseMin = time.Second
 	savePauseMax = 30 * time.Second
-	// saveTries is how often changes are tried in a row before others go
-	// first, refusedMax how many refused ones in a row mean that nothing can
-	// be saved.
-	saveTries  = 3
+	// saveTries is after how many failures in a row one more attempt may
+	// begin, refusedMax how many parcels of a lot are tried by themselves
+	// before it is clear that nothing can be saved.
+	saveTries  = 10
 	refusedMax = 2
 )
 
@@ -30,7 +31,10 @@ type saver struct {
 	q     *Queue
 	kick  chan struct{}
 	ended chan struct{} // run has returned
-	aside []*parcel     // of run alone: those that were refused again and again
+	// Of run alone: what was refused while other parcels were not, and when it
+	// was last tried.
+	aside   []*parcel
+	retried time.Time
 
 	mu      sync.Mutex // guards pending; taken after none
 	pending []*parcel
@@ -40,7 +44,6 @@ type saver struct {
 type parcel struct {
 	changes []fate.Change
 	done    chan struct{}
-	tries   int // that failed; of run alone
 }
 
 // save returns when the changes are durable, however long that takes; or with
@@ -81,34 +84,42 @@ func (s *saver) take() []*parcel {
 }
 
 // run saves until the context ends. While nothing can be saved no attempt is
-// begun: each would be one more whose result a crash forgets.
+// begun, since each would be one more whose result a crash forgets; but now
+// and then one is, lest what cannot be saved is only some of it.
 func (s *saver) run(ctx context.Context) {
 	defer close(s.ended)
-	pause := savePauseMin
+	pause, fails := savePauseMin, 0
 	for ctx.Err() == nil {
+		s.retry(ctx)
 		lot := s.take()
 		if len(lot) == 0 {
-			s.q.stall(false)
 			s.idle(ctx)
 			continue
 		}
 		left, err := s.try(ctx, lot)
-		s.q.stall(len(left) == len(lot))
-		if len(left) < len(lot) {
-			pause = savePauseMin
+		if len(left) > 0 {
+			s.complain(err, len(left))
 		}
-		if len(left) == 0 {
+		if len(left) < len(lot) {
+			pause, fails = savePauseMin, 0
+			s.aside = append(s.aside, left...) // it is for what they say
+			s.q.allow(everything)
 			continue
 		}
-		s.q.o.Metrics.saveErrors.Inc()
-		s.q.log.Error("results cannot be made durable, will try again", telemetry.Err, err,
-			telemetry.Count, len(left), telemetry.Dur, pause)
-		s.again(left)
-		if len(left) == len(lot) {
-			s.q.sleep(ctx, pause)
-			pause = min(2*pause, savePauseMax)
+		s.giveBack(lot)
+		if fails++; fails%saveTries == 0 {
+			s.q.allow(oneMore)
+		} else {
+			s.q.allow(nothingNew)
 		}
+		s.q.sleep(ctx, pause)
+		pause = min(2*pause, savePauseMax)
 	}
+}
+
+func (s *saver) complain(err error, n int) {
+	s.q.o.Metrics.saveErrors.Inc()
+	s.q.log.Error("results cannot be made durable, will try again", telemetry.Err, err, telemetry.Count, n)
 }
 
 // idle waits for something to save.
@@ -121,31 +132,38 @@ func (s *saver) idle(ctx context.Context) {
 	case <-s.kick:
 	case <-ctx.Done():
 	case <-retry:
-		s.mu.Lock()
-		s.pending = append(s.pending, s.aside...)
-		s.mu.Unlock()
-		s.aside = nil
 	}
 }
 
-// again has parcels saved later: at once, or when there is nothing else to do
-// if they alone are refused again and again.
-func (s *saver) again(left []*parcel) {
-	var soon []*parcel
-	for _, p := range left {
-		if p.tries++; p.tries%saveTries == 0 {
-			s.aside = append(s.aside, p)
-		} else {
-			soon = append(soon, p)
+// retry saves what was refused, each by itself, now and then.
+func (s *saver) retry(ctx context.Context) {
+	if len(s.aside) == 0 || s.q.o.Clock.Now().Sub(s.retried) < savePauseMax {
+		return
+	}
+	s.retried = s.q.o.Clock.Now()
+	var left []*parcel
+	for _, p := range s.aside {
+		if err := s.q.fates.Commit(ctx, p.changes...); err != nil {
+			s.complain(err, 1)
+			left = append(left, p)
+			continue
 		}
+		close(p.done)
 	}
-	s.mu.Lock()
-	s.pending = append(soon, s.pending...)
-	s.mu.Unlock()
+	s.aside = left
 }
 
-// try saves a lot in one go. If that fails, one parcel after the other: one
-// that is refused for what it says must not keep the others from being saved.
+// giveBack has a lot tried again, first what was not tried by itself.
+func (s *saver) giveBack(lot []*parcel) {
+	n := min(refusedMax, len(lot))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pending = append(append(slices.Clone(lot[n:]), s.pending...), lot[:n]...)
+}
+
+// try saves a lot in one go. If that fails, one parcel after the other: some
+// that are refused for what they say must not keep the others from being
+// saved.
 func (s *saver) try(ctx context.Context, lot []*parcel) (left []*parcel, err error) {
 	var all []fate.Change
 	for _, p := range lot {
@@ -162,7 +180,7 @@ func (s *saver) try(ctx context.Context, lot []*parcel) (left []*parcel, err err
 	}
 	for i, p := range lot {
 		if i == refusedMax && len(left) == i {
-			return lot, err // it is not for what they say
+			return lot, err
 		}
 		if e := s.q.fates.Commit(ctx, p.changes...); e != nil {
 			left, err = append(left, p), e
@@ -181,11 +199,10 @@ func (q *Queue) sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// stall stops new attempts, or lets them begin again.
-func (q *Queue) stall(on bool) {
+// allow says how many new attempts may begin.
+func (q *Queue) allow(a allowance) {
 	q.mu.Lock()
-	changed := q.m.stalled != on
-	q.m.stalled = on
+	changed := q.m.allow(a)
 	q.mu.Unlock()
 	if changed {
 		q.wakeUp()

@@ -91,6 +91,9 @@ func (w *world) run(until time.Duration) {
 			w.m.verify(w.tb, w.now)
 		}
 		next := w.m.wake()
+		if next != 0 && next <= w.now {
+			w.tb.Fatalf("after a step the next is at once: %d", next-w.now)
+		}
 		if len(w.events) > 0 && (next == 0 || w.events[0].at < next) {
 			next = w.events[0].at
 		}
