@@ -5,9 +5,13 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
+	"time"
+
+	gosmtp "github.com/emersion/go-smtp"
 )
 
 // talk is a server that says one line after another: each after it has read a
@@ -122,5 +126,56 @@ func TestClient_extensions(t *testing.T) {
 	e := Envelope{RequireTLS: true}
 	if got := string(AppendMail(nil, &e, x)); got != "MAIL FROM:<> REQUIRETLS" {
 		t.Error(got)
+	}
+}
+
+// lmtpPeer is a go-smtp server in LMTP mode: an independent implementation.
+type lmtpPeer struct{ peer }
+
+func (p *lmtpPeer) NewSession(*gosmtp.Conn) (gosmtp.Session, error) { return p, nil }
+
+// LMTPData takes the message for all but "full".
+func (p *lmtpPeer) LMTPData(r io.Reader, status gosmtp.StatusCollector) error {
+	if err := p.Data(r); err != nil {
+		return err
+	}
+	status.SetStatus("one@demo.test", nil)
+	status.SetStatus("full@demo.test", &gosmtp.SMTPError{Code: 452, EnhancedCode: gosmtp.EnhancedCode{4, 2, 2}, Message: "full"})
+	return nil
+}
+
+func TestClient_lmtpAgainstGoSMTP(t *testing.T) {
+	p := &lmtpPeer{}
+	srv := gosmtp.NewServer(p)
+	srv.Domain, srv.LMTP = "peer.test", true
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }()
+	for _, chunking := range []bool{false, true} {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := NewClient(conn, ClientOptions{LMTP: true, Now: time.Now, Chunking: chunking})
+		if err := c.Hello(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			rc, err := c.Send(t.Context(), envelopeTo("one", "unknown", "full"), strings.NewReader("Subject: x\r\n\r\n.x\r\n"))
+			if err != nil || len(rc.Each) != 3 || rc.Verdict(0).Code != 250 || rc.Verdict(1).Code != 550 || rc.Verdict(2).Code != 452 {
+				t.Errorf("chunking %v: %v, %+v", chunking, err, rc)
+			}
+		}
+		if err := c.Quit(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	srv.Close()
+	<-done
+	if len(p.bodies) != 4 || string(p.bodies[3]) != "Subject: x\r\n\r\n.x\r\n" {
+		t.Errorf("%q", p.bodies)
 	}
 }
