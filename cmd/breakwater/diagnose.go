@@ -16,6 +16,7 @@ type diagnoseCmd struct {
 	MIME    diagnoseMIMECmd    `cmd:"" name:"mime" help:"Parse the message on standard input: its parts with their offsets, decoded headers, ENVELOPE, BODYSTRUCTURE."`
 	Address diagnoseAddressCmd `cmd:"" help:"Parse an address."`
 	SPF     diagnoseSPFCmd     `cmd:"" name:"spf" help:"Check what a domain's SPF record says of a client: the result, each term, each question to the DNS."`
+	DKIM    diagnoseDKIMCmd    `cmd:"" name:"dkim" help:"Verify the DKIM signatures of the message on standard input: each result, each step, each question to the DNS."`
 }
 
 type diagnoseMIMECmd struct{}

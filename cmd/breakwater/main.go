@@ -21,6 +21,7 @@ type commands struct {
 	Domain       domainCmd       `cmd:"" help:"Add, remove and list domains."`
 	Account      accountCmd      `cmd:"" help:"Add, remove and list accounts; passwords and limits."`
 	Alias        aliasCmd        `cmd:"" help:"Add, remove and list aliases and catch-alls."`
+	Dkim         dkimCmd         `cmd:"" help:"Make, rotate, publish and retire the keys that sign what users send."`
 	Queue        queueCmd        `cmd:"" help:"List what waits for other hosts, how long it will take, and act on it."`
 	Ledger       ledgerCmd       `cmd:"" help:"Close the books: what became of every recipient, and whether one is missing."`
 	Trace        traceCmd        `cmd:"" help:"Tell the whole life of a message."`
