@@ -38,50 +38,61 @@ func (s *Store) Committed(rs []index.Applied) {
 	}
 }
 
-// scan is one call of Open: what has changed since its snapshot was taken is
-// not told from the snapshot.
-type scan struct{ changed map[place]struct{} }
+// scan is one call of Open, with what has been told since it began: that is
+// newer than the snapshot that it reads.
+type scan struct{ told map[place]Update }
 
-// overtake makes calls of Open that are under way pass over what is being told.
+// overtake makes calls of Open that are under way tell what is being told.
 func (s *Store) overtake(us []Update) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for sc := range s.scans {
-		for i := range us {
-			sc.changed[place{us[i].LSN, us[i].Rcpt}] = struct{}{}
+		for _, u := range us {
+			p := place{u.LSN, u.Rcpt}
+			u.Fresh = u.Fresh || sc.told[p].Fresh
+			sc.told[p] = u
 		}
 	}
 }
 
-// Open calls fn with every recipient that has not ended, oldest message first.
-// What OnUpdate's function is told meanwhile is not told by fn any more, so
-// that its receiver is never told what was, after what is. fn must not ask the
-// store. It returns fn's first error.
+// begin makes a scan of which every transaction from now on will know.
+func (s *Store) begin() (sc *scan, end func()) {
+	sc = &scan{told: make(map[place]Update)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.scans[sc] = struct{}{}
+	return sc, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.scans, sc)
+	}
+}
+
+// Open calls fn with every recipient that has not ended, oldest message first,
+// as it is at that moment: fn and OnUpdate's function together never tell what
+// was, after what is. Recipients that were accepted after Open had begun are
+// left to OnUpdate. fn must not ask the store; transitions wait for it. Open
+// returns fn's first error.
 func (s *Store) Open(ctx context.Context, fn func(Open) error) error {
 	if s.x == nil {
 		return errDetached
 	}
-	sc := &scan{changed: make(map[place]struct{})}
-	s.mu.Lock()
-	s.scans[sc] = struct{}{}
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.scans, sc)
-	}()
-	domains := interner{seen: make(map[string]string)}
-	err := s.x.Read(ctx, func(conn *sqlite.Conn) error {
+	// What is known now is to come from the snapshot.
+	if err := s.x.Read(ctx, func(*sqlite.Conn) error { return nil }); err != nil {
+		return fmt.Errorf("wait for the index: %w", err)
+	}
+	sc, end := s.begin()
+	defer end()
+	names := interner{seen: make(map[string]string)}
+	err := s.x.View(ctx, func(conn *sqlite.Conn) error {
 		return each(conn, "SELECT "+openColumns+" FROM fate_open ORDER BY lsn, place", func(st *sqlite.Stmt) error {
-			o := Open{
-				LSN: journal.LSN(st.ColumnInt64(0)), Rcpt: st.ColumnInt(1), State: State(st.ColumnInt64(2)), Due: timeOf(st.ColumnInt64(3)),
-				Received: timeOf(st.ColumnInt64(4)), Attempts: st.ColumnInt(5), Warned: st.ColumnInt64(6) != 0,
-				Account: account.ID(st.ColumnInt64(7)), Domain: message.Domain(domains.text(st, 8)), Route: domains.text(st, 9),
-			}
+			o := names.open(st)
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if _, told := sc.changed[place{o.LSN, o.Rcpt}]; told {
-				return nil
+			if u, told := sc.told[place{o.LSN, o.Rcpt}]; told {
+				if o = u.Open; u.Fresh || o.State.Ended() {
+					return nil
+				}
 			}
 			return fn(o)
 		})
@@ -90,6 +101,15 @@ func (s *Store) Open(ctx context.Context, fn func(Open) error) error {
 		return fmt.Errorf("read open recipients: %w", err)
 	}
 	return nil
+}
+
+// open reads openColumns.
+func (p *interner) open(st *sqlite.Stmt) Open {
+	return Open{
+		LSN: journal.LSN(st.ColumnInt64(0)), Rcpt: st.ColumnInt(1), State: State(st.ColumnInt64(2)), Due: timeOf(st.ColumnInt64(3)),
+		Received: timeOf(st.ColumnInt64(4)), Attempts: st.ColumnInt(5), Warned: st.ColumnInt64(6) != 0,
+		Account: account.ID(st.ColumnInt64(7)), Domain: message.Domain(p.text(st, 8)), Route: p.text(st, 9),
+	}
 }
 
 // interner keeps texts that repeat once.

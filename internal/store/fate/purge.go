@@ -37,6 +37,9 @@ func (s *Store) Run(ctx context.Context) error {
 // than Options.Keep, and returns how many. What is dropped is a fact of the
 // journal like others, so that a rebuilt index does not have it again.
 func (s *Store) Purge(ctx context.Context) (int, error) {
+	if s.x == nil {
+		return 0, errDetached
+	}
 	total := 0
 	for {
 		var p purged
