@@ -83,6 +83,8 @@ var (
 	ErrClientUsed = errors.New("connection has failed before")
 	// ErrBodyRead is wrapped where the body that was handed in cannot be read.
 	ErrBodyRead = errors.New("read body")
+	// ErrArgument: an address or parameter would break a command line.
+	ErrArgument = errors.New("control character in an address or parameter")
 	// ErrNotOffered: the server does not offer what the call needs.
 	ErrNotOffered = errors.New("not offered by the server")
 )

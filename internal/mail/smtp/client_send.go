@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -85,6 +86,9 @@ func (c *Client) Send(ctx context.Context, e *Envelope, body io.Reader) (Receipt
 	if c.dead {
 		return Receipt{}, ErrClientUsed
 	}
+	if !sound(e) {
+		return Receipt{}, ErrArgument
+	}
 	defer c.watch(ctx)()
 	t := &transfer{c: c, ctx: ctx, e: e, body: body, size: sizeOf(body)}
 	c.bound(c.o.Times.Message + time.Duration(max(t.size, e.Size, 0)/clientRateMin)*time.Second)
@@ -94,6 +98,23 @@ func (c *Client) Send(ctx context.Context, e *Envelope, body io.Reader) (Receipt
 	}()
 	err := t.run()
 	return t.rc, err
+}
+
+// sound is the second wall: whatever let them in, no address and no parameter
+// makes two commands of one.
+func sound(e *Envelope) bool {
+	control := func(r rune) bool { return r < ' ' || r == 0x7f }
+	bad := func(s string) bool { return strings.ContainsFunc(s, control) }
+	if bad(e.From.Local) || bad(string(e.From.Domain)) || bad(e.EnvID) || bad(e.Auth) {
+		return false
+	}
+	for i := range e.Recipients {
+		r := &e.Recipients[i]
+		if bad(r.To.Local) || bad(string(r.To.Domain)) || bad(r.Orcpt) {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *transfer) run() error {

@@ -80,10 +80,14 @@ func TestCarry_asks(t *testing.T) {
 		"we alone":      {func(w *world) { w.mx("example.org", "breakwater.example", "other.example") }, fate.Bounced, queue.Up, "5.4.6 Mail for example.org would come back"},
 		"we by alias":   {func(w *world) { w.mx("example.org", "alias.example") }, fate.Bounced, queue.Up, "5.4.6"},
 		"we by address": {func(w *world) { w.host("example.org", "x.example", "192.0.2.99") }, fate.Bounced, queue.Up, "5.4.6"},
-		"loopback":      {func(w *world) { w.host("example.org", "x.example", "127.0.0.1") }, fate.Bounced, queue.Up, "5.4.4 The MX host x.example of example.org has the address 127.0.0.1, which is private"},
-		"private":       {func(w *world) { w.host("example.org", "x.example", "10.0.0.1") }, fate.Bounced, queue.Up, "5.4.4"},
-		"mapped":        {func(w *world) { w.host("example.org", "x.example", "::ffff:127.0.0.1") }, fate.Bounced, queue.Up, "5.4.4"},
-		"refused":       {func(w *world) { w.mx("example.org", "x.example"); w.addr("x.example", "192.0.2.5") }, fate.Deferred, queue.Down, "4.4.1 The host refused the connection."},
+		"we by name": {func(w *world) {
+			w.server("breakwater.example", "192.0.2.9", 25)
+			w.zone[mx] = dns.Answer{Target: "breakwater.example"}
+		}, fate.Bounced, queue.Up, "5.4.6"},
+		"loopback": {func(w *world) { w.host("example.org", "x.example", "127.0.0.1") }, fate.Bounced, queue.Up, "5.4.4 The MX host x.example of example.org has the address 127.0.0.1, which is private"},
+		"private":  {func(w *world) { w.host("example.org", "x.example", "10.0.0.1") }, fate.Bounced, queue.Up, "5.4.4"},
+		"mapped":   {func(w *world) { w.host("example.org", "x.example", "::ffff:127.0.0.1") }, fate.Bounced, queue.Up, "5.4.4"},
+		"refused":  {func(w *world) { w.mx("example.org", "x.example"); w.addr("x.example", "192.0.2.5") }, fate.Deferred, queue.Down, "4.4.1 The host refused the connection."},
 		"address failed": {func(w *world) {
 			w.mx("example.org", "x.example")
 			w.zone[dns.Question{Name: "x.example", Type: dns.A}] = dns.Answer{RCode: dns.ServFail}

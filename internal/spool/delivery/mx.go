@@ -39,6 +39,9 @@ func (d *Delivery) exchangers(ctx context.Context, domain message.Domain) (excha
 		return x, later("4.4.3", queue.Down, "The DNS did not say where the mail of %s goes (%s).", domain, trouble(&a))
 	}
 	if len(a.MX) == 0 { // the domain itself is the host
+		if d.ours(string(domain)) || d.ours(a.Target) {
+			return x, comesBack(domain)
+		}
 		x.hosts = []string{string(domain)}
 		return x, nil
 	}
@@ -48,13 +51,17 @@ func (d *Delivery) exchangers(ctx context.Context, domain message.Domain) (excha
 	}
 	records = d.beforeUs(records)
 	if len(records) == 0 {
-		return x, never("5.4.6", queue.Up, "Mail for %s would come back to this host: it is the domain's best MX host, but the domain is not one of ours.", domain)
+		return x, comesBack(domain)
 	}
 	d.order(records)
 	for _, r := range records[:min(len(records), hostsMax)] {
 		x.hosts = append(x.hosts, r.Host)
 	}
 	return x, nil
+}
+
+func comesBack(domain message.Domain) *failure {
+	return never("5.4.6", queue.Up, "Mail for %s would come back to this host: it is the domain's best MX host, but the domain is not one of ours.", domain)
 }
 
 func trouble(a *dns.Answer) string {

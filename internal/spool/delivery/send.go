@@ -229,6 +229,8 @@ func (t *transaction) send() (again bool, f *failure) {
 		return true, nil
 	case errors.As(err, &r) && r.Code == 421 && !(c.reused && rc.Sender.Code == 0 && a.ctx.Err() == nil):
 		t.decide(refusedBy(r, queue.Busy, "The host ended the session.").at(c.via, c.tls))
+	case errors.Is(err, smtp.ErrArgument): // nothing was sent
+		t.decide(never("5.1.3", queue.Unknown, "An address has a control character in it.").at(c.via, c.tls))
 	case errors.Is(err, smtp.ErrBodyRead):
 		t.decide(a.unreadable(err))
 	case a.ctx.Err() != nil:

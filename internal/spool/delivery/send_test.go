@@ -257,6 +257,23 @@ func TestSend_damagedBody(t *testing.T) {
 	}
 }
 
+// TestSend_smuggledCommand: an address that should never have got here makes no
+// command of its own.
+func TestSend_smuggledCommand(t *testing.T) {
+	w := newWorld()
+	h := w.host("example.org", "mx.example.org", "192.0.2.1")
+	b := newBench(t, w, Options{})
+	m := messageTo("one@example.org")
+	m.Recipients[0].Address.Local = "one>\r\nRCPT TO:<two"
+	b.want(b.carry(m), fate.Bounced, queue.Unknown, "5.1.3")
+	m = messageTo("one@example.org")
+	m.Ret, m.EnvID = smtp.RetFull, "x\r\nRSET"
+	b.want(b.carry(m), fate.Bounced, queue.Unknown, "5.1.3")
+	if len(h.got()) != 0 || strings.Contains(h.said(), "MAIL") {
+		t.Error(h.said())
+	}
+}
+
 // TestSend_bareLineEnds: such a body goes by BDAT as it is, and never by DATA.
 func TestSend_bareLineEnds(t *testing.T) {
 	for _, chunking := range []bool{true, false} {
