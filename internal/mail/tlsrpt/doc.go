@@ -29,5 +29,5 @@
 // addresses of a record.
 //
 // RFCs: 8460 (§3 the record, §4 the report, §5 its mail), 1952 (gzip), 6522
-// (multipart/report), 8689 §5 (TLS-Required).
+// (multipart/report), 8689 §3 (TLS-Required).
 package tlsrpt
