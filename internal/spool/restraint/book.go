@@ -12,23 +12,23 @@ type book struct {
 	id   account.ID
 	last int64 // when it was last used, in seconds; orders the books
 
-	hours window // recipients in the last hour, in steps of five minutes
-	days  window // and in the last day, in steps of an hour
-	fresh window // messages to those who were strangers a day ago
+	hours     window // recipients in the last hour, in steps of five minutes
+	days      window // and in the last day, in steps of an hour
+	weeks     window // and in the last week, in steps of a day
+	strangers window // of those, whom it had never written to
+	fresh     window // messages in the last hour to strangers of today
 
-	known known // whom it writes to
+	known    known  // whom it writes to
+	heard    known  // who wrote to it lately
+	answered window // of the week's recipients, those who had written first
 
-	// spent is how much of the store of strangers is gone, in millionths, as
-	// of spentAt. spree is all since it was last full, burst what came without
-	// a pause.
-	spent   int64
-	spentAt int64
-	spree   run
-	burst   run
-	// beforeHour and beforeDay were usual when the spree began.
-	beforeHour, beforeDay int64
+	// burst is what came without a pause, beforeHour what was usual when it
+	// began.
+	burst      run
+	beforeHour int64
 
 	// What is usual: averages that favour what is new, in millionths.
+	began        bool
 	day          int64 // the day that today counts, since 1970
 	hour         int64 // the hour that thisHour counts
 	today        counts
@@ -39,16 +39,20 @@ type book struct {
 	strangersDay mean // strangers a day
 	usualNets    mean // most networks in an hour of a day
 
-	// settled is how many it knew a week or two ago, settling as of the last
-	// turn of a week.
+	// settled is what was so a week or two ago, settling at the last turn of a
+	// week.
 	week              int64
-	settled, settling int
+	settled, settling past
 
 	results results
 	nets    []visit
 
 	prev, next *book // by last use
 }
+
+// past is how many people an account knew, and the recipients that were usual
+// for it in a day.
+type past struct{ known, day int64 }
 
 // counts are those of one day or hour.
 type counts struct{ recipients, strangers, fresh, nets int64 }
@@ -83,39 +87,15 @@ func (m *mean) add(v, share int64, cautious bool) {
 // round is the mean as people are told it: never 0 if there is anything.
 func (m mean) round() int64 { return (m.of + unit - 1) / unit }
 
-const daySeconds = 24 * 60 * 60
-
 // advance brings the book to a time. A clock that is set back changes nothing.
 func (b *book) advance(now time.Time) {
 	t := max(now.Unix(), 1)
-	if b.spentAt == 0 {
-		b.spentAt, b.day, b.hour, b.week = t, t/daySeconds, t/3600, t/daySeconds/7
+	if !b.began {
+		b.began, b.day, b.hour, b.week = true, t/daySeconds, t/3600, t/daySeconds/7
 	}
 	b.turnHour(t / 3600)
-	if t/daySeconds-b.day > idleDaysMax {
-		b.spent, b.today = 0, counts{}
-		b.usualDay, b.strangersDay, b.usualNets = mean{}, mean{}, mean{}
-		b.day = t / daySeconds
-	}
-	for b.day < t/daySeconds {
-		b.refill((b.day + 1) * daySeconds)
-		b.endDay()
-	}
+	b.turnDay(t / daySeconds)
 	b.turnWeek(t / daySeconds / 7)
-	b.refill(t)
-	if b.spent == 0 {
-		b.spree = run{}
-	}
-}
-
-// refill gives back to the store of strangers what is due at a time.
-func (b *book) refill(t int64) {
-	if t <= b.spentAt {
-		return
-	}
-	aDay := min(max(refillBase*unit, refillTimes*b.strangersDay.of), refillMost*unit)
-	b.spent = max(b.spent-aDay*min(t-b.spentAt, daySeconds)/daySeconds, 0)
-	b.spentAt = t
 }
 
 func (b *book) turnHour(hour int64) {
@@ -129,26 +109,30 @@ func (b *book) turnHour(hour int64) {
 	b.hour, b.thisHour = hour, counts{}
 }
 
-func (b *book) endDay() {
-	b.usualDay.add(b.today.recipients, dayShare, false)
-	b.strangersDay.add(b.today.strangers, dayShare, true)
-	b.usualNets.add(b.today.nets, dayShare, true)
-	b.today = counts{}
-	b.day++
+func (b *book) turnDay(day int64) {
+	if day-b.day > idleDaysMax {
+		b.usualDay, b.strangersDay, b.usualNets = mean{}, mean{}, mean{}
+		b.day, b.today = day, counts{}
+	}
+	for ; b.day < day; b.day++ {
+		b.usualDay.add(b.today.recipients, dayShare, false)
+		b.strangersDay.add(b.today.strangers, dayShare, true)
+		b.usualNets.add(b.today.nets, dayShare, true)
+		b.today = counts{}
+	}
 }
 
 func (b *book) turnWeek(week int64) {
-	switch week - b.week {
-	case 0:
+	now := past{known: int64(len(b.known)), day: b.usualDay.round()}
+	switch {
+	case week <= b.week:
 		return
-	case 1:
+	case week == b.week+1:
 		b.settled = b.settling
 	default:
-		b.settled = b.known.len()
+		b.settled = now
 	}
-	if week > b.week {
-		b.week, b.settling = week, b.known.len()
-	}
+	b.week, b.settling = week, now
 }
 
 // count notes a recipient that was allowed.
@@ -156,20 +140,18 @@ func (b *book) count(now time.Time, stranger bool) {
 	t := now.Unix()
 	b.hours.add(now, 1)
 	b.days.add(now, 1)
+	b.weeks.add(now, 1)
 	b.today.recipients++
 	b.thisHour.recipients++
 	if stranger {
 		b.today.strangers++
-		b.spent += unit
-	}
-	if b.spree.since == 0 && stranger {
-		b.beforeHour, b.beforeDay = b.usualHour.round(), b.usualDay.round()
-	}
-	if b.spree.since != 0 || stranger {
-		b.spree.add(t, stranger)
+		b.strangers.add(now, 1)
 	}
 	if b.burst.last != 0 && t-b.burst.last > int64(burstGap/time.Second) {
 		b.burst = run{}
+	}
+	if b.burst.last == 0 {
+		b.beforeHour = b.usualHour.round()
 	}
 	b.burst.add(t, stranger)
 }
@@ -187,10 +169,11 @@ func (r *run) add(t int64, stranger bool) {
 
 // forgive forgets what could hold the account again for what it has done.
 func (b *book) forgive() {
-	b.spent, b.spree, b.burst = 0, run{}, run{}
-	b.results, b.nets, b.fresh = results{}, nil, window{}
+	b.strangers, b.answered = window{period: weekly}, window{period: weekly}
+	b.fresh, b.burst = window{}, run{}
+	b.results, b.nets = results{}, nil
 	b.known.settle()
-	b.settled, b.settling = 0, 0
+	b.settled.known, b.settling.known = 0, 0
 }
 
 // visit is a network that the account's mail came from.

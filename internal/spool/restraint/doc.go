@@ -10,22 +10,22 @@
 //
 // Flow: spool/intake asks Recipient at each RCPT of a user, and Message when
 // the body has ended; the queue tells Bounced and Relayed; whoever knows a
-// session's address tells Seen. Guard joins them to store/account, so that a
+// session's address tells Seen, and who files mail tells Heard. Guard joins them to store/account, so that a
 // verdict becomes a hold. Released is told when a hold ends.
 //
 // What holds an account, in numbers that limits.go explains:
 //
-//   - Strangers. A recipient whom the account never wrote to costs one of a
-//     store that fills up again slowly, at twice the account's usual pace. A
-//     person who writes to a new one now and then never notices; who sends
-//     to a bought list has emptied it after some 100, at any pace that would
-//     get anywhere. Many bounces or networks make the store smaller.
+//   - Strangers: more recipients in a week whom the account never wrote to
+//     than 120, or 160 if it knows many people, or twice its usual week. Since
+//     a week is counted and not a rate, a thief gets out no more by being slow.
+//     Many bounces or networks leave less. Who wrote first is no stranger.
 //   - Messages at machine pace to those whom it did not know yesterday.
 //   - Bounces, when they are a third of what it sent.
 //
-// An account whose limits the operator raised sends to lists: its store is as
-// large as the limit until it has sent for a while, and half of those it knew
-// from then on. The limits themselves only delay: they are told with their end.
+// An account whose limits the operator raised sends to lists: it may write to
+// as many strangers as the limit says until it has sent for a while, and to half
+// of those it knew from then on. The limits themselves only delay: they are told
+// with their end.
 //
 // Invariants:
 //

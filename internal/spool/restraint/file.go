@@ -88,7 +88,7 @@ func (r *Restraint) load() bool {
 	for _, b := range s.books { // the oldest first
 		r.books[b.id] = b
 		r.recent.push(b)
-		r.names += b.known.len()
+		r.names += len(b.known) + len(b.heard)
 	}
 	r.shrink()
 	return true

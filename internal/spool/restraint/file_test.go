@@ -138,7 +138,7 @@ func TestGuard(t *testing.T) {
 		g.Accepted(7, []message.Address{to})
 		left++
 	}
-	if left != 100 || len(f.told) != 1 {
+	if left != strangersBase || len(f.told) != 1 {
 		t.Errorf("%d have left, holds %q", left, f.told)
 	}
 	if r := g.Message(7, nil); r == nil || r.Code != 450 {
@@ -169,7 +169,7 @@ func TestGuard_faults(t *testing.T) {
 	h := newHouse(t, Options{})
 	f := &fakeAccounts{all: map[account.ID]account.Account{7: {ID: 7}}}
 	g := NewGuard(h.Restraint, f, nil)
-	for n := range 100 {
+	for n := range strangersBase {
 		if r := g.Recipient(7, person("victim", n)); r != nil {
 			t.Fatal(r)
 		}
@@ -205,6 +205,8 @@ func TestFile_frozen(t *testing.T) {
 	h.Seen(7, netip.MustParseAddr("192.0.2.1"))
 	h.Relayed(7)
 	h.Bounced(7)
+	h.Heard(7, person("asker", 1))
+	h.send(s, people("asker", 1, 1))
 	h.send(Sender{Account: 300}, people("friend", 0, 3))
 	h.mu.Lock()
 	got := h.encode()

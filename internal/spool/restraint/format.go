@@ -134,21 +134,19 @@ func (c *coder) book(k *book) {
 	id := int64(k.id)
 	c.number(&id, 1<<62)
 	k.id = account.ID(id)
-	for _, w := range []*window{&k.hours, &k.days, &k.fresh} {
+	for _, w := range []*window{&k.hours, &k.days, &k.weeks, &k.strangers, &k.answered, &k.fresh} {
 		c.window(w)
 	}
-	for _, t := range []*int64{&k.last, &k.spentAt, &k.day, &k.hour, &k.week} {
+	k.began = true
+	for _, t := range []*int64{&k.last, &k.day, &k.hour, &k.week, &k.burst.since, &k.burst.last} {
 		c.number(t, timeMax)
 	}
-	c.number(&k.spent, figureMax)
-	for _, r := range []*run{&k.spree, &k.burst} {
-		c.number(&r.since, timeMax)
-		c.number(&r.last, timeMax)
-		c.number(&r.recipients, figureMax)
-		c.number(&r.strangers, figureMax)
+	for _, n := range []*int64{
+		&k.burst.recipients, &k.burst.strangers, &k.beforeHour,
+		&k.settled.known, &k.settled.day, &k.settling.known, &k.settling.day,
+	} {
+		c.number(n, figureMax)
 	}
-	c.number(&k.beforeHour, figureMax)
-	c.number(&k.beforeDay, figureMax)
 	for _, n := range []*counts{&k.today, &k.thisHour} {
 		for _, v := range []*int64{&n.recipients, &n.strangers, &n.fresh, &n.nets} {
 			c.number(v, 1<<32)
@@ -158,8 +156,6 @@ func (c *coder) book(k *book) {
 		c.number(&m.of, figureMax)
 		c.number(&m.n, dayShare+hourShare)
 	}
-	c.int(&k.settled, knownMax)
-	c.int(&k.settling, knownMax)
 	c.fixed64(&k.results.ring)
 	c.int(&k.results.n, resultsMax)
 	c.number(&k.results.at, timeMax)
@@ -188,16 +184,21 @@ func (c *coder) lists(k *book) {
 		k.nets[i].network = uint32(network)
 		c.number(&k.nets[i].at, timeMax)
 	}
-	n = len(k.known)
-	c.int(&n, knownMax)
-	if c.reads {
+	c.names(&k.known, knownMax)
+	c.names(&k.heard, heardMax)
+}
+
+func (c *coder) names(k *known, most int64) {
+	n := len(*k)
+	c.int(&n, most)
+	if n > 0 && c.reads {
 		if n > len(c.b)/8 {
 			c.bad = true
 			return
 		}
-		k.known = make(known, n)
+		*k = make(known, n)
 	}
-	for i := range k.known {
-		c.fixed64(&k.known[i])
+	for i := range *k {
+		c.fixed64(&(*k)[i])
 	}
 }

@@ -69,6 +69,9 @@ func (g *Guard) Accepted(account.ID, []message.Address) {}
 // Seen is Restraint.Seen.
 func (g *Guard) Seen(id account.ID, from netip.Addr) { g.r.Seen(id, from) }
 
+// Heard is Restraint.Heard.
+func (g *Guard) Heard(id account.ID, from message.Address) { g.r.Heard(id, from) }
+
 // Relayed is Restraint.Relayed.
 func (g *Guard) Relayed(id account.ID) { g.r.Relayed(id) }
 

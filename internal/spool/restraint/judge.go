@@ -27,7 +27,10 @@ func (r *Restraint) book(id account.ID, now time.Time) *book {
 	return b
 }
 
-func newBook(id account.ID) *book { return &book{id: id, days: window{day: true}} }
+func newBook(id account.ID) *book {
+	return &book{id: id, days: window{period: daily}, weeks: window{period: weekly}, strangers: window{period: weekly},
+		answered: window{period: weekly}}
+}
 
 // shrink forgets the accounts that have not sent for longest, but for the
 // newest, until the rest is within the bounds.
@@ -36,7 +39,7 @@ func (r *Restraint) shrink() {
 		old := r.recent.oldest
 		r.recent.remove(old)
 		delete(r.books, old.id)
-		r.names -= old.known.len()
+		r.names -= len(old.known) + len(old.heard)
 	}
 	r.o.Metrics.accounts.Set(float64(len(r.books)))
 }
@@ -52,10 +55,15 @@ func (r *Restraint) recipient(b *book, s Sender, to message.Address, local bool,
 	}
 	n := r.secret.name(to)
 	stranger := b.known.find(n) < 0
-	if room := r.capacity(b, s, now) * unit; stranger && !r.o.LimitsOnly && b.spent+unit > room {
+	room := r.capacity(b, s, now)
+	if stranger && b.heard.find(n) >= 0 && int64(b.answered.sum(now)) < answersTimes*room {
+		stranger = false
+		b.answered.add(now, 1)
+	}
+	if stranger && !r.o.LimitsOnly && int64(b.strangers.sum(now)) >= room {
 		return Answer{Verdict: Hold, Reason: b.describe(now)}
 	}
-	if b.known.meet(n, now.Unix()/daySeconds) {
+	if b.known.meet(n, now.Unix()/daySeconds, knownMax) {
 		r.names++
 		r.shrink()
 	}
@@ -92,13 +100,15 @@ func (r *Restraint) withinLimits(b *book, s Sender, now time.Time) Answer {
 	return Answer{}
 }
 
-// capacity is the size of an account's store of strangers now.
+// capacity is how many strangers an account may write to in a week, as things
+// are now.
 func (r *Restraint) capacity(b *book, s Sender, now time.Time) int64 {
-	old := max(int64(b.known.len())-b.spree.strangers, 0)
+	old := max(int64(len(b.known)-b.strangers.sum(now)), 0)
 	c := strangersBase + min(strangersMore, old/strangersPart)
+	c = max(c, strangersTimes*7*b.strangersDay.of/unit)
 	if bulk := r.bulk(s); bulk > 0 {
-		if b.settled >= settledMin {
-			bulk = min(bulk, int64(b.settled)/2)
+		if b.settled.known >= settledMin {
+			bulk = min(bulk, b.settled.known/2)
 		}
 		c = max(c, bulk)
 	}
@@ -138,7 +148,7 @@ func (r *Restraint) message(b *book, s Sender, to []message.Address, now time.Ti
 		}
 		most := max(floodMessages, floodTimes*b.usualFresh.of/unit, r.bulk(s))
 		if !r.o.LimitsOnly && int64(b.fresh.sum(now)) >= most {
-			return Answer{Verdict: Hold, Reason: fmt.Sprintf("%d messages within an hour to people it did not write to before today; %s", most+1, b.usually(true))}
+			return Answer{Verdict: Hold, Reason: fmt.Sprintf("%d messages within an hour to people it did not write to before today; %s", most+1, usually(b.beforeHour, "an hour"))}
 		}
 		b.fresh.add(now, 1)
 		b.thisHour.fresh++
@@ -147,28 +157,25 @@ func (r *Restraint) message(b *book, s Sender, to []message.Address, now time.Ti
 	return Answer{}
 }
 
-// describe says in figures why the store of strangers is empty: what the burst
-// was if that did most of it, else all since the store was last full.
+// describe says in figures what one stranger more would make of the account's
+// week: what the burst was if that did most of it, else all of the week.
 func (b *book) describe(now time.Time) string {
-	what := b.spree
-	if b.burst.last != 0 && now.Unix()-b.burst.last <= int64(burstGap/time.Second) && 5*b.burst.strangers >= 4*b.spree.strangers {
-		what = b.burst
+	all, strangers := int64(b.weeks.sum(now)), int64(b.strangers.sum(now))
+	took, usual := span(time.Duration(b.strangers.reach(now))*24*time.Hour), usually(b.settled.day, "a day")
+	lasts := now.Unix()-b.burst.last <= int64(burstGap/time.Second)
+	if lasts && 5*b.burst.strangers >= 4*strangers {
+		all, strangers = b.burst.recipients, b.burst.strangers
+		took, usual = span(time.Duration(now.Unix()-b.burst.since)*time.Second), usually(b.beforeHour, "an hour")
 	}
-	took := time.Duration(now.Unix()-what.since) * time.Second
-	text := fmt.Sprintf("%d recipients in %s, %d never written to before", what.recipients+1, span(took), what.strangers+1)
+	text := fmt.Sprintf("%d recipients in %s, %d never written to before", all+1, took, strangers+1)
 	if b.scattered(now) {
 		text += fmt.Sprintf(", from %d networks within an hour", b.networksNow(now))
 	}
-	return text + "; " + b.usually(took <= 12*time.Hour)
+	return text + "; " + usual
 }
 
-// usually says what was usual for the account before the spree: what is to be
-// explained must not be its own measure.
-func (b *book) usually(hour bool) string {
-	n, per := b.beforeDay, "a day"
-	if hour {
-		n, per = b.beforeHour, "an hour"
-	}
+// usually says what was usual before that which is to be explained.
+func usually(n int64, per string) string {
 	if n == 0 {
 		return "it has sent hardly anything before"
 	}
@@ -188,7 +195,7 @@ func span(d time.Duration) string {
 		return count(max(int64(d/time.Second), 1), "second")
 	case d < 2*time.Hour:
 		return count(int64(d/time.Minute), "minute")
-	case d < 48*time.Hour:
+	case d < 24*time.Hour:
 		return count(int64(d/time.Hour), "hour")
 	}
 	return count(int64(d/(24*time.Hour)), "day")

@@ -55,8 +55,6 @@ func (k *secret) network(a netip.Addr) uint32 {
 // the end. Each has the day of the first time in its low bits.
 type known []uint64
 
-func (k known) len() int { return len(k) }
-
 // find returns the place of a name, or -1.
 func (k known) find(n name) int {
 	for i := len(k) - 1; i >= 0; i-- {
@@ -75,7 +73,7 @@ func (k known) settled(n name, day int64) bool {
 }
 
 // meet notes that a name was written to, and tells whether there was one more.
-func (k *known) meet(n name, day int64) (grown bool) {
+func (k *known) meet(n name, day int64, most int) (grown bool) {
 	list := *k
 	if i := list.find(n); i >= 0 {
 		v := list[i]
@@ -84,7 +82,7 @@ func (k *known) meet(n name, day int64) (grown bool) {
 		return false
 	}
 	v := uint64(n)<<dayBits | uint64(min(day, 1<<dayBits-1))
-	if len(list) >= knownMax {
+	if len(list) >= most {
 		copy(list, list[1:])
 		list[len(list)-1] = v
 		return false

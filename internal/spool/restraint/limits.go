@@ -9,23 +9,26 @@ const (
 	hourDefault = 500
 	dayDefault  = 2000
 
-	// strangersBase is how many new people somebody may write to in one go: an
-	// invitation, a new account's first days. Half of what a thief may at most
-	// get out (200), since the store fills up again meanwhile.
-	strangersBase = 100
+	// strangersBase is how many new people an account may write to in a week:
+	// a large invitation, the first days of a new account. A thief gets out no
+	// more than the account may, at once or slowly, and that shall be less than
+	// 200 even where some are usual.
+	strangersBase = 120
 	// strangersMore is what those who know many people may exceed that by, one
 	// for each strangersPart that they know.
-	strangersMore = 50
-	strangersPart = 10
-	// refillBase is what the store gets back in a day at least; more than it
-	// an ordinary person hardly meets for weeks on end.
-	refillBase = 10
-	// refillTimes the usual number of strangers a day is what it gets back if
-	// that is more: growth by itself must not hold anybody.
-	refillTimes = 2
-	// refillMost keeps the product of refill and a day's seconds within an int64.
-	refillMost = 100_000
-	// networksPart of the store is left to who comes from many networks, and
+	strangersMore = 40
+	strangersPart = 5
+	// strangersTimes the usual week is what may be if that is more: growth by
+	// itself holds nobody. What is usual is a mean of about two weeks, whose
+	// double a thief who begins cannot raise above what he has sent himself.
+	strangersTimes = 2
+	// heardMax bounds those who wrote to an account lately and are no
+	// strangers when they are answered: some weeks of a support desk.
+	heardMax = 512
+	// answersTimes as many as strangers may be answered in a week: senders are
+	// easily forged.
+	answersTimes = 4
+	// networksPart of that is left to who comes from many networks, and
 	// bouncePart to whose mail bounces a good deal.
 	networksPart = 4
 	bouncePart   = 2
@@ -51,7 +54,7 @@ const (
 	resultsMax  = 64
 	bounceHold  = 20
 	bounceShare = 3
-	// bounceNote-th of at least resultsNote results make the store smaller.
+	// bounceNote-th of at least resultsNote results leave less to strangers.
 	bounceNote  = 4
 	resultsNote = 10
 	// resultsKeep is how long results count after the last one.

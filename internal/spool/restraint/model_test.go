@@ -49,6 +49,10 @@ func TestProperties(t *testing.T) {
 						rt.Fatalf("bounce: %+v, and after a restart %+v", x, y)
 					}
 				}
+				for _, p := range people("friend", n, n) {
+					a.Heard(id, p)
+					b.Heard(id, p)
+				}
 			case 4:
 				a.Released(id)
 				b.Released(id)
@@ -89,10 +93,13 @@ func TestProperties(t *testing.T) {
 // nothing late by more than a step, and below says when there is room.
 func TestWindow(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		w := window{day: rapid.Bool().Draw(rt, "day")}
+		w := window{period: rapid.SampledFrom([]period{hourly, daily, weekly}).Draw(rt, "period")}
 		span, step := time.Hour, 5*time.Minute
-		if w.day {
+		switch w.period {
+		case daily:
 			span, step = 24*time.Hour, time.Hour
+		case weekly:
+			span, step = 7*24*time.Hour, 24*time.Hour
 		}
 		now := time.Unix(1790000000, 0)
 		var all []time.Time
@@ -177,6 +184,7 @@ func TestEncode_isRead(t *testing.T) {
 		h.live(s, 3)
 		h.Seen(id+1, netip.MustParseAddr("192.0.2.1"))
 		h.Bounced(id + 1)
+		h.Heard(id+1, person("asker", 1))
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()

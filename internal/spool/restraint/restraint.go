@@ -194,6 +194,23 @@ func (r *Restraint) Seen(id account.ID, from netip.Addr) {
 	r.book(id, now).from(r.secret.network(from), now)
 }
 
+// Heard says that somebody wrote to the account: whoever is answered is no
+// stranger. It is remembered of accounts that send.
+func (r *Restraint) Heard(id account.ID, from message.Address) {
+	now := r.o.Clock.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := r.books[id]
+	if b == nil || from.IsZero() {
+		return
+	}
+	r.dirty = true
+	if b.heard.meet(r.secret.name(from), now.Unix()/daySeconds, heardMax) {
+		r.names++
+		r.shrink()
+	}
+}
+
 // Relayed says that a recipient of the account's mail was reached.
 func (r *Restraint) Relayed(id account.ID) {
 	now := r.o.Clock.Now()
@@ -248,7 +265,7 @@ type Standing struct {
 	DayLimit  int
 	UsualHour int // recipients in an hour in which it sends
 	UsualDay  int
-	Strangers int // whom it wrote to lately for the first time
+	Strangers int // whom it wrote to for the first time in the last week
 	Room      int // how many more before it is held
 	Known     int // people it is known to write to
 	Networks  int // in the last hour
@@ -265,13 +282,13 @@ func (r *Restraint) Standing(s Sender) Standing {
 	st.HourLimit, st.DayLimit = r.limits(s)
 	b := r.books[s.Account]
 	if b == nil {
-		b = &book{id: s.Account} // not kept: a question is no sending
+		b = newBook(s.Account) // not kept: a question is no sending
 	}
 	b.advance(now)
 	st.Hour, st.Day = b.hours.sum(now), b.days.sum(now)
 	st.UsualHour, st.UsualDay = int(b.usualHour.round()), int(b.usualDay.round())
-	st.Strangers = int((b.spent + unit - 1) / unit)
-	st.Room = max(int((r.capacity(b, s, now)*unit-b.spent)/unit), 0)
+	st.Strangers = b.strangers.sum(now)
+	st.Room = max(int(r.capacity(b, s, now))-st.Strangers, 0)
 	st.Known, st.Networks = len(b.known), b.networksNow(now)
 	st.Results, st.Bounced = b.results.count(now)
 	return st

@@ -9,18 +9,34 @@ const (
 	hourStep  = 5 * 60 // seconds
 	daySteps  = 24 + 1
 	dayStep   = 60 * 60
+	weekSteps = 7 + 1
+	weekStep  = daySeconds
+
+	daySeconds = 24 * 60 * 60
 )
 
-// window counts what was in the last hour, or in the last day.
+// period is what a window counts.
+type period uint8
+
+const (
+	hourly period = iota
+	daily
+	weekly
+)
+
+// window counts what was in the last hour, day or week.
 type window struct {
-	day   bool
-	at    int64            // the newest step, since 1970
-	steps [daySteps]uint32 // step n is at n mod size
+	period period
+	at     int64            // the newest step, since 1970
+	steps  [daySteps]uint32 // step n is at n mod size
 }
 
 func (w *window) size() (steps, seconds int64) {
-	if w.day {
+	switch w.period {
+	case daily:
 		return daySteps, dayStep
+	case weekly:
+		return weekSteps, weekStep
 	}
 	return hourSteps, hourStep
 }
@@ -64,6 +80,19 @@ func (w *window) sum(now time.Time) int {
 		sum += int(n)
 	}
 	return sum
+}
+
+// reach is how many steps there are from the oldest that counts anything to
+// the newest.
+func (w *window) reach(now time.Time) int {
+	w.turn(now)
+	size, _ := w.size()
+	for k := max(w.at-size+1, 0); k < w.at; k++ {
+		if w.steps[k%size] > 0 {
+			return int(w.at - k + 1)
+		}
+	}
+	return 1
 }
 
 // below tells when the sum will be below a limit if nothing is added.

@@ -1,0 +1,77 @@
+package admin
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/breakwater-mail/breakwater/internal/spool/restraint"
+	"github.com/breakwater-mail/breakwater/internal/store/account"
+)
+
+// fixed is a Sending that says always the same.
+type fixed struct{ asked restraint.Sender }
+
+func (f *fixed) Standing(s restraint.Sender) restraint.Standing {
+	f.asked = s
+	return restraint.Standing{Hour: 3, HourLimit: int(s.Hour), Room: 97}
+}
+
+// Each request about an account says in words what was wrong, and account show
+// has what the others set.
+func TestAccountRequests(t *testing.T) {
+	x, _ := newExecutor(t)
+	f := &fixed{}
+	x.Sending = f
+	n, tooMany := int64(50), int64(1)<<40
+	const one = "one@demo.test"
+	with := func(op Op, r AccountRequest, targets ...string) Request {
+		return Request{Op: op, Address: one, Account: &r, Targets: targets}
+	}
+	for _, s := range []struct {
+		q    Request
+		want string // in the error; "" succeeds
+	}{
+		{Request{Op: DomainAdd, Domain: "demo.test"}, ""},
+		{with(AccountShow, AccountRequest{}), "no account one@demo.test"},
+		{Request{Op: AccountAdd, Address: one, Password: "a good password"}, ""},
+		{Request{Op: AppAdd, Address: one}, "needs a name"},
+		{with(AppAdd, AccountRequest{Name: "x", Scope: []string{"web"}}), `no service "web"`},
+		{with(AppAdd, AccountRequest{Name: "x", Scope: []string{"IMAP"}}), ""},
+		{with(AppAdd, AccountRequest{Name: "x"}), "already"},
+		{with(AppRemove, AccountRequest{Name: "y"}), `no app password "y"`},
+		{with(AccountGrant, AccountRequest{SendAs: "@example.org"}), ""},
+		{with(AccountGrant, AccountRequest{SendAs: "@example.org"}), "already"},
+		{with(AccountGrant, AccountRequest{SendAs: "@"}), "malformed domain"},
+		{with(AccountRevoke, AccountRequest{SendAs: "x@example.org"}), "no grant"},
+		{with(AccountContact, AccountRequest{Contact: one}), "another address"},
+		{with(AccountContact, AccountRequest{Contact: "owner@example.org"}), ""},
+		{with(AccountForward, AccountRequest{}, "nobody@demo.test"), "target nobody@demo.test"},
+		{with(AccountForward, AccountRequest{}, "no address"), `"no address"`},
+		{with(AccountForward, AccountRequest{NoCopy: true}, "x@example.org"), ""},
+		{with(AccountLimits, AccountRequest{}), "no limit"},
+		{with(AccountLimits, AccountRequest{SendDay: &tooMany}), "out of range"},
+		{with(AccountLimits, AccountRequest{SendHour: &n}), ""},
+		{with(AccountHold, AccountRequest{Reason: " "}), "needs a reason"},
+		{with(AccountHold, AccountRequest{Reason: "spam"}), ""},
+		{Request{Op: AccountPassword, Address: one, Password: "a good password"}, "is held (spam)"},
+	} {
+		a := x.Do(t.Context(), s.q)
+		if (a.Error == "") != (s.want == "") || !strings.Contains(a.Error, s.want) {
+			t.Errorf("%s %+v: %q, want %q", s.q.Op, s.q.Account, a.Error, s.want)
+		}
+	}
+	d := x.Do(t.Context(), Request{Op: AccountShow, Address: one}).Details
+	if d == nil || d.HoldReason != "spam" || d.Contact != "owner@example.org" || !d.NoCopy || len(d.Forward) != 1 || d.SendHour != 50 ||
+		len(d.SendAs) != 1 || d.SendAs[0] != "@example.org" || len(d.AppPasswords) != 1 || d.AppPasswords[0].Scope[0] != "imap" {
+		t.Errorf("details %+v", d)
+	}
+	if d.Sending == nil || d.Sending.Room != 97 || d.Sending.HourLimit != 50 || f.asked.Account != account.ID(1) {
+		t.Errorf("sending %+v, asked %+v", d.Sending, f.asked)
+	}
+	if a := x.Do(t.Context(), Request{Op: AccountPassword, Address: one, Password: "another good one"}); a.Error != "" || len(a.Notes) != 2 {
+		t.Errorf("a new password: %+v", a)
+	}
+	if a := x.Do(t.Context(), Request{Op: AccountRelease, Address: one}); a.Error != "" || a.Notes[0] != "was not held" {
+		t.Errorf("release: %+v", a)
+	}
+}
