@@ -124,7 +124,7 @@ func (d *Delivery) greet(ctx context.Context, p *peer, nc net.Conn, plain bool) 
 	c := &conn{host: p.host, key: p.key(), via: p.via(), tls: "none offered"}
 	c.c = smtp.NewClient(nc, smtp.ClientOptions{
 		Hostname: d.o.Hostname, LMTP: p.hop != nil && p.hop.Scheme == LMTP, Now: d.o.Clock.Now,
-		Times: d.o.Times.SMTP, Chunking: !d.o.NoChunking,
+		Times: d.o.Times.SMTP, Chunking: !d.o.NoChunking && !d.dotted.is(p.addr.String(), d.o.Clock.Now()),
 	})
 	if err := c.c.Hello(ctx); err != nil {
 		return nil, p.unwelcome(ctx, err)

@@ -18,13 +18,14 @@ type Delivery struct {
 	pool     *pool
 	plain    recent // hosts whose TLS failed, where it is not needed
 	deaf     recent // hosts and addresses that did not answer
+	dotted   recent // addresses that offer CHUNKING and do not know BDAT
 	sessions tls.ClientSessionCache
 }
 
 // New makes a Delivery.
 func New(o Options, r Resolver, p *tlspolicy.Policies, b Bodies) *Delivery {
 	d := &Delivery{o: o.withDefaults(), resolver: r, policies: p, bodies: b, sessions: tls.NewLRUClientSessionCache(sessionsMax)}
-	d.plain.keep, d.deaf.keep = plainFor, deafFor
+	d.plain.keep, d.deaf.keep, d.dotted.keep = plainFor, deafFor, dottedFor
 	d.routes, d.pool = newRoutes(&d.o), newPool(&d.o)
 	return d
 }

@@ -130,6 +130,10 @@ const (
 	// deafFor is how long a host or address that did not answer is tried after
 	// the others: else each message would wait for it (RFC 5321 §4.5.4.1).
 	deafFor = 2 * time.Minute
+	// dottedFor is how long a host that does not know BDAT after all gets DATA.
+	dottedFor = 24 * time.Hour
+	// dottedRetry is when a message is sent again by DATA.
+	dottedRetry = time.Second
 	// recentMax is how many hosts are remembered for each of these.
 	recentMax = 4096
 	// busyRetry is when a host is tried again whose connections are all in use.

@@ -329,6 +329,11 @@ func tooMany(r *smtp.Reply) bool {
 // recipient or to the message.
 func (t *transaction) refused(rc *smtp.Receipt, k int, r *smtp.Reply) *failure {
 	what := "message"
+	if r == &rc.Final && t.noBDAT(r) {
+		f := refusedBy(r, queue.Up, "The host offers CHUNKING and does not know BDAT: it gets the message by DATA.")
+		f.state, f.retry = fate.Deferred, dottedRetry
+		return f.at(t.c.via, t.c.tls)
+	}
 	switch {
 	case r == &rc.Sender:
 		what = "sender"
@@ -348,6 +353,20 @@ func (t *transaction) refused(rc *smtp.Receipt, k int, r *smtp.Reply) *failure {
 		f.reason = "The next hop does not let this host send mail: one of the two is not set up right."
 	}
 	return f.at(t.c.via, t.c.tls)
+}
+
+// noBDAT reports whether a refusal is of the command and not of the message,
+// and remembers it.
+func (t *transaction) noBDAT(r *smtp.Reply) bool {
+	d, addr := t.a.d, t.p.addr.String()
+	now := d.o.Clock.Now()
+	unknown := r.Code == 500 || r.Code == 502 || r.Code == 504 // RFC 5321 §4.2.4
+	if !unknown || d.o.NoChunking || !t.c.c.Extensions().Chunking || d.dotted.is(addr, now) {
+		return false
+	}
+	d.dotted.note(addr, now)
+	t.c.messages = d.o.MaxMessages // this connection has had its last
+	return true
 }
 
 // personal reports whether a refusal is about the mailbox and not about the

@@ -274,6 +274,25 @@ func TestSend_smuggledCommand(t *testing.T) {
 	}
 }
 
+// TestSend_chunkingInNameOnly: a host that does not know BDAT gets DATA.
+func TestSend_chunkingInNameOnly(t *testing.T) {
+	w := newWorld()
+	h := w.host("example.org", "mx.example.org", "192.0.2.1")
+	h.say["."] = "502 5.5.1 what?|250 ok"
+	b := newBench(t, w, Options{})
+	r := b.carry(messageTo("one@example.org"))
+	b.want(r, fate.Deferred, queue.Up, "502 5.5.1", "by DATA")
+	if r.Outcomes[0].RetryAfter != dottedRetry {
+		t.Errorf("again after %v", r.Outcomes[0].RetryAfter)
+	}
+	b.want(b.carry(messageTo("one@example.org")), fate.Relayed, queue.Up)
+	if got := h.said(); strings.Count(got, "BDAT") != 1 || strings.Count(got, "DATA") != 1 {
+		t.Errorf("%q", got)
+	}
+	h.say["."] = "554 no"
+	b.want(b.carry(messageTo("one@example.org")), fate.Bounced, queue.Up, "554 no")
+}
+
 // TestSend_bareLineEnds: such a body goes by BDAT as it is, and never by DATA.
 func TestSend_bareLineEnds(t *testing.T) {
 	for _, chunking := range []bool{true, false} {
