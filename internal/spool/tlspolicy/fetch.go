@@ -76,8 +76,11 @@ func (w *Web) Do(r *http.Request) (*http.Response, error) {
 	return w.client.Do(r)
 }
 
-// dial connects to a host by the name's addresses.
+// dial connects to a host by the name's addresses. The transport lets it go on
+// when the request has ended, hence a time of its own.
 func (w *Web) dial(ctx context.Context, _, hostport string) (net.Conn, error) {
+	ctx, stop := context.WithTimeout(ctx, fetchTimeout)
+	defer stop()
 	host, portText, err := net.SplitHostPort(hostport)
 	if err != nil {
 		return nil, err
