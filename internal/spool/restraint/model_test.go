@@ -19,10 +19,6 @@ func TestProperties(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		o := Options{Hour: 40, Day: 120, MaxAccounts: 3, MaxKnown: 300}
 		a, b := newHouse(t, o), newHouse(t, o)
-		type sent struct {
-			id account.ID
-			at time.Time
-		}
 		var all []sent
 		for range rapid.IntRange(1, 150).Draw(rt, "steps") {
 			id := account.ID(rapid.IntRange(1, 4).Draw(rt, "account"))
@@ -74,19 +70,30 @@ func TestProperties(t *testing.T) {
 			}
 		}
 		if len(a.books) < 3 { // nobody was forgotten
-			for i, first := range all {
-				n := 0
-				for _, x := range all[i:] {
-					if x.id == first.id && x.at.Sub(first.at) < time.Hour {
-						n++
-					}
-				}
-				if n > 40 {
-					rt.Fatalf("%d recipients of account %d within an hour", n, first.id)
-				}
-			}
+			withinLimit(rt, all)
 		}
 	})
+}
+
+// sent is one recipient that was allowed.
+type sent struct {
+	id account.ID
+	at time.Time
+}
+
+// withinLimit fails if an account sent to more than 40 in any hour.
+func withinLimit(t *rapid.T, all []sent) {
+	for i, first := range all {
+		n := 0
+		for _, x := range all[i:] {
+			if x.id == first.id && x.at.Sub(first.at) < time.Hour {
+				n++
+			}
+		}
+		if n > 40 {
+			t.Fatalf("%d recipients of account %d within an hour", n, first.id)
+		}
+	}
 }
 
 // TestWindow holds a window against a list of times: nothing leaves it early,

@@ -528,3 +528,18 @@ func TestLimitsOnly_neverHolds(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkRecipient is one RCPT of an account that knows as many as it may.
+func BenchmarkRecipient(b *testing.B) {
+	h := newHouse(b, Options{Hour: 1 << 29, Day: 1 << 29})
+	s := Sender{Account: 7, Hour: 1 << 30}
+	to := people("friend", 0, knownMax)
+	h.send(s, to)
+	i := 0
+	for b.Loop() {
+		if a := h.Recipient(s, to[i%len(to)], false); a.Verdict != Allow {
+			b.Fatal(a)
+		}
+		i += 37
+	}
+}

@@ -17,7 +17,7 @@ func TestCrash_atEveryCall(t *testing.T) {
 	for _, mode := range []sim.Mode{sim.Lose, sim.Tear} {
 		for at := 1; ; at++ {
 			if crashed := crashAt(t, mode, at); !crashed {
-				if at <= 6 { // three changes, each a write and a sync
+				if at <= 12 { // six changes, each a write and a sync
 					t.Fatalf("only %d calls: nothing was tested", at)
 				}
 				break
@@ -34,6 +34,7 @@ func crashAt(t *testing.T, mode sim.Mode, at int) bool {
 	h.start()
 	settle(h, "one")
 	disk.CrashAt(at)
+	app := ""
 	steps := []struct {
 		do   func() error
 		held func() bool
@@ -44,6 +45,12 @@ func crashAt(t *testing.T, mode sim.Mode, at int) bool {
 			func() bool { rs, err := h.Resolve(ctx, addr("sales@demo.test")); return len(rs) == 1 && err == nil }},
 		{func() error { _, err := h.AddAccount(ctx, addr("two@demo.test"), "p", Settings{}); return err },
 			func() bool { _, err := h.Login(ctx, "two@demo.test", "p"); return err == nil }},
+		{func() error { return h.Hold(ctx, 1, "x") },
+			func() bool { a, err := h.ByID(ctx, 1); return a.Hold.On() && err == nil }},
+		{func() (err error) { app, err = h.AddAppPassword(ctx, addr("one@demo.test"), "x", IMAP); return err },
+			func() bool { return app != "" && may(h, IMAP, app) == nil }},
+		{func() error { return h.AddGrant(ctx, addr("one@demo.test"), addr("x@example.org")) },
+			func() bool { return h.MaySend(1, addr("x@example.org")) }},
 	}
 	done := 0
 	for _, s := range steps {
