@@ -32,7 +32,8 @@ func (o *original) message(wide bool) (part, bool) {
 		return part{"Content-Type: message/rfc822\r\n", o.head}, true
 	case !wide || !plainLines(o.head):
 		var b bytes.Buffer
-		if err := message.Downgrade(&b, bytes.NewReader(o.head), int64(len(o.head))); err != nil {
+		err := message.Downgrade(&b, bytes.NewReader(o.head), int64(len(o.head)))
+		if err != nil || !sevenBit(b.Bytes()) { // fields of any length go through it
 			return part{}, false
 		}
 		return part{"Content-Type: message/rfc822\r\n", b.Bytes()}, true

@@ -68,7 +68,7 @@ func trimFWS(s string) string { return strings.Trim(s, " \t\r\n") }
 
 // withoutFWS takes white space out of a value that may be folded anywhere.
 func withoutFWS(s string) string {
-	if strings.IndexAny(s, " \t\r\n") < 0 {
+	if !strings.ContainsAny(s, " \t\r\n") {
 		return s
 	}
 	b := make([]byte, 0, len(s))
@@ -174,7 +174,7 @@ func (s *signature) parseNames(t tags) error {
 		from = from || strings.EqualFold(n, "from")
 	}
 	if !from {
-		return errors.New("From is not signed")
+		return errors.New("the field From is not signed")
 	}
 	return nil
 }
@@ -193,7 +193,7 @@ func (s *signature) parseForms(t tags) error {
 	switch s.algorithm {
 	case "rsa-sha256", "ed25519-sha256":
 	case "rsa-sha1":
-		return errNever{"SHA-1 proves nothing any more (RFC 8301)"}
+		return errNever{"the hash SHA-1 proves nothing any more (RFC 8301)"}
 	default:
 		return fmt.Errorf("a=%s is unknown", snip(t["a"]))
 	}

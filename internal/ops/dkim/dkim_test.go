@@ -94,81 +94,102 @@ func states(s *Store, d message.Domain) string {
 	return strings.Join(out, " ")
 }
 
-// TestStore_Life takes a domain's keys through their whole life, beside a
-// second Store on the same folder, as the host is to the command line.
-func TestStore_Life(t *testing.T) {
-	dir, c, z := t.TempDir(), newClock(), &zone{}
-	s, host := open(t, dir, c), open(t, dir, c)
-	expect := func(what, active, list string) {
-		t.Helper()
-		if err := host.Reload(); err != nil {
-			t.Fatalf("%s: %v", what, err)
+// life is a domain's keys, with a second Store on the same folder, as the host
+// is to the command line.
+type life struct {
+	t       *testing.T
+	c       *clock
+	z       *zone
+	s, host *Store
+}
+
+func newLife(t *testing.T) *life {
+	dir, c := t.TempDir(), newClock()
+	return &life{t, c, &zone{}, open(t, dir, c), open(t, dir, c)}
+}
+
+// expect says which keys sign, and what all are.
+func (l *life) expect(what, active, list string) {
+	l.t.Helper()
+	if err := l.host.Reload(); err != nil {
+		l.t.Fatalf("%s: %v", what, err)
+	}
+	for _, s := range []*Store{l.s, l.host} {
+		if got := selectors(s, "example.org", l.c.t); got != active {
+			l.t.Errorf("%s: got active %q, want %q", what, got, active)
 		}
-		for _, s := range []*Store{s, host} {
-			if got := selectors(s, "example.org", c.t); got != active {
-				t.Errorf("%s: got active %q, want %q", what, got, active)
-			}
-			if got := states(s, "example.org"); got != list {
-				t.Errorf("%s: got %q, want %q", what, got, list)
-			}
+		if got := states(s, "example.org"); got != list {
+			l.t.Errorf("%s: got %q, want %q", what, got, list)
 		}
 	}
-	check := func() {
-		t.Helper()
-		if _, err := s.Check(t.Context(), z, ""); err != nil {
-			t.Fatal(err)
-		}
+}
+
+// do runs a change that must succeed.
+func (l *life) do(change func(message.Domain) ([]Key, error)) {
+	l.t.Helper()
+	if _, err := change("example.org"); err != nil {
+		l.t.Fatal(err)
 	}
-	expect("empty", "", "")
-	if _, err := s.Add("example.org"); err != nil {
-		t.Fatal(err)
+}
+
+func (l *life) check() {
+	l.t.Helper()
+	if _, err := l.s.Check(l.t.Context(), l.z, ""); err != nil {
+		l.t.Fatal(err)
 	}
-	expect("added", "", "e20261122:waiting r20261122:waiting")
-	check()
-	expect("not published", "", "e20261122:waiting r20261122:waiting")
-	z.publish(records(t, s, "example.org")[:1])
-	check()
-	expect("one published", "e20261122", "e20261122:signing r20261122:waiting")
-	if _, err := s.Rotate("example.org"); err == nil {
+}
+
+func TestStore_Waits(t *testing.T) {
+	l := newLife(t)
+	l.expect("empty", "", "")
+	l.do(l.s.Add)
+	l.expect("added", "", "e20261122:waiting r20261122:waiting")
+	l.check()
+	l.expect("not published", "", "e20261122:waiting r20261122:waiting")
+	l.z.publish(records(t, l.s, "example.org")[:1])
+	l.check()
+	l.expect("one published", "e20261122", "e20261122:signing r20261122:waiting")
+	if _, err := l.s.Rotate("example.org"); err == nil {
 		t.Error("rotated while a key waits")
 	}
-	z.publish(records(t, s, ""))
-	check()
-	expect("published", "r20261122 e20261122", "e20261122:signing r20261122:signing")
+	l.z.publish(records(t, l.s, ""))
+	l.check()
+	l.expect("published", "r20261122 e20261122", "e20261122:signing r20261122:signing")
+}
 
-	c.t = c.t.AddDate(0, 6, 0)
-	if _, err := s.Rotate("example.org"); err != nil {
-		t.Fatal(err)
-	}
-	expect("rotated", "r20261122 e20261122", "e20261122:signing r20261122:signing e20270522:waiting r20270522:waiting")
-	if err := s.Retire("example.org", "r20261122", false); err == nil {
+func TestStore_Retires(t *testing.T) {
+	l := newLife(t)
+	l.do(l.s.Add)
+	l.do(l.s.Force)
+	l.c.t = l.c.t.AddDate(0, 6, 0)
+	l.do(l.s.Rotate)
+	l.expect("rotated", "r20261122 e20261122", "e20261122:signing r20261122:signing e20270522:waiting r20270522:waiting")
+	if err := l.s.Retire("example.org", "r20261122", false); err == nil {
 		t.Error("a key that signs was retired")
 	}
-	if _, err := s.Force("example.org"); err != nil {
-		t.Fatal(err)
-	}
-	expect("forced", "r20270522 e20270522", "e20261122:replaced r20261122:replaced e20270522:signing r20270522:signing")
-	if err := s.Retire("example.org", "r20261122", false); err == nil || !strings.Contains(err.Error(), "until 2027-06-05") {
+	l.do(l.s.Force)
+	l.expect("forced", "r20270522 e20270522", "e20261122:replaced r20261122:replaced e20270522:signing r20270522:signing")
+	if err := l.s.Retire("example.org", "r20261122", false); err == nil || !strings.Contains(err.Error(), "until 2027-06-05") {
 		t.Errorf("retired at once: %v", err)
 	}
-	c.t = c.t.Add(keepPublished)
-	if err := s.Retire("example.org", "r20261122", false); err != nil {
+	l.c.t = l.c.t.Add(keepPublished)
+	if err := l.s.Retire("example.org", "r20261122", false); err != nil {
 		t.Fatal(err)
 	}
-	expect("retired", "r20270522 e20270522", "e20261122:replaced r20261122:retired e20270522:signing r20270522:signing")
-	if got := len(records(t, s, "example.org")); got != 3 {
+	l.expect("retired", "r20270522 e20270522", "e20261122:replaced r20261122:retired e20270522:signing r20270522:signing")
+	if got := len(records(t, l.s, "example.org")); got != 3 {
 		t.Errorf("got %d records", got)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "example.org", "r20261122.pem")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(l.s.path("example.org", "r20261122.pem")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the key's file: %v", err)
 	}
-	if err := s.Retire("example.org", "r20261122", true); err == nil {
+	if err := l.s.Retire("example.org", "r20261122", true); err == nil {
 		t.Error("retired twice")
 	}
-	if err := s.Retire("example.org", "r20270522", true); err != nil {
+	if err := l.s.Retire("example.org", "r20270522", true); err != nil {
 		t.Fatal(err)
 	}
-	expect("retired by force", "e20270522", "e20261122:replaced r20261122:retired e20270522:signing r20270522:retired")
+	l.expect("retired by force", "e20270522", "e20261122:replaced r20261122:retired e20270522:signing r20270522:retired")
 }
 
 // TestStore_Signs signs by a Store's keys and verifies by its records.
