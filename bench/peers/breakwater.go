@@ -28,6 +28,8 @@ type Breakwater struct {
 	Dir                              string
 	Submission, Submissions, IMAP143 string
 	POP3, POP3S, Metrics             string
+	Hostname                         string   // what it calls itself from the next Configure on
+	Env                              []string // of its process, besides ours: "KEY=value"
 }
 
 // Bin is the path of the breakwater program.
@@ -55,7 +57,7 @@ func (b Bin) Run(ctx context.Context, args ...string) (string, error) {
 // NewBreakwater makes a host in dir on free ports, with the sections of TOML in
 // extra added to its configuration. It does not start it.
 func NewBreakwater(ctx context.Context, bin Bin, dir, extra string) (*Breakwater, error) {
-	b := &Breakwater{Bin: bin, Dir: dir}
+	b := &Breakwater{Bin: bin, Dir: dir, Hostname: "localhost"}
 	b.Name = "breakwater"
 	b.CA = filepath.Join(dir, "ca.pem")
 	b.Password = "bench-Password-1"
@@ -108,7 +110,7 @@ func (b *Breakwater) configure(extra string) error {
 // the ports, and the sections in extra.
 func (b *Breakwater) Configure(extra string) error {
 	var conf strings.Builder
-	conf.WriteString("hostname = \"localhost\"\n\n[listen]\n")
+	fmt.Fprintf(&conf, "hostname = %q\n\n[listen]\n", b.Hostname)
 	for _, l := range b.listeners() {
 		fmt.Fprintf(&conf, "%s = [%q]\n", l.key, *l.addr)
 	}
@@ -193,8 +195,11 @@ func (b *Breakwater) StartOnly() error {
 	if len(b.children) > 0 {
 		return errors.New("breakwater runs already")
 	}
-	c, err := proc.Start("breakwater", filepath.Join(b.Dir, "log"),
-		exec.Command(string(b.Bin), "serve", "--config", b.ConfigFile()))
+	cmd := exec.Command(string(b.Bin), "serve", "--config", b.ConfigFile())
+	if len(b.Env) > 0 {
+		cmd.Env = append(os.Environ(), b.Env...)
+	}
+	c, err := proc.Start("breakwater", filepath.Join(b.Dir, "log"), cmd)
 	if err != nil {
 		return err
 	}
