@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -230,4 +232,48 @@ func TestFile_frozen(t *testing.T) {
 	if s, err := decode(want); err != nil || len(s.books) != 2 {
 		t.Errorf("the frozen file: %v, %v", s, err)
 	}
+}
+
+// Many sessions at once get out no more than one.
+func TestGuard_concurrent(t *testing.T) {
+	h := newHouse(t, Options{})
+	f := &lockedAccounts{fakeAccounts: fakeAccounts{all: map[account.ID]account.Account{7: {ID: 7}}}}
+	g := NewGuard(h.Restraint, f, nil)
+	var left atomic.Int64
+	var wg sync.WaitGroup
+	for k := range 16 {
+		wg.Go(func() {
+			for n := range 300 {
+				to := person("victim", k*300+n)
+				g.Seen(7, netip.MustParseAddr("192.0.2.1"))
+				if g.Recipient(7, to) == nil && g.Message(7, []message.Address{to}) == nil {
+					left.Add(1)
+				}
+				g.Relayed(7)
+				g.Heard(7, person("friend", n))
+			}
+		})
+	}
+	wg.Wait()
+	if n := left.Load(); n > strangersBase || !f.all[7].Hold.On() {
+		t.Errorf("%d have left", n)
+	}
+}
+
+// lockedAccounts are fakeAccounts for many at once.
+type lockedAccounts struct {
+	mu sync.Mutex
+	fakeAccounts
+}
+
+func (l *lockedAccounts) ByID(ctx context.Context, id account.ID) (account.Account, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fakeAccounts.ByID(ctx, id)
+}
+
+func (l *lockedAccounts) Hold(ctx context.Context, id account.ID, reason string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fakeAccounts.Hold(ctx, id, reason)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -378,4 +379,63 @@ func describe(t *testing.T, h *host) (out []any) {
 		out = append(out, a, f, g, p)
 	}
 	return out
+}
+
+// TestHold_concurrent: holds and releases from many sides end with what was
+// told being what is.
+func TestHold_concurrent(t *testing.T) {
+	h := newHost(t)
+	settle(h, "one")
+	on := false // guarded by the calls being one at a time
+	h.OnHold(func(Account) { on = true })
+	h.OnRelease(func(Account) { on = false })
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 10 {
+				if i%2 == 0 {
+					must(t, h.Hold(ctx, 1, "x"))
+				} else {
+					must(t, h.Release(ctx, 1))
+				}
+				h.MaySend(1, addr("one@demo.test"))
+				if _, err := h.Login(ctx, "one@demo.test", "secret"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if a, err := h.ByID(ctx, 1); err != nil || a.Hold.On() != on {
+		t.Errorf("hold %v, told %v, %v", a.Hold, on, err)
+	}
+}
+
+// TestAppPassword_removedMeanwhile: a removed app password lets nobody in once
+// RemoveAppPassword has returned, whatever logins are under way.
+func TestAppPassword_removedMeanwhile(t *testing.T) {
+	h := newHost(t)
+	settle(h, "one")
+	for range 10 {
+		app, err := h.AddAppPassword(ctx, addr("one@demo.test"), "x", IMAP)
+		must(t, err)
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for range 20 {
+					if err := may(h, IMAP, app); err != nil && !errors.Is(err, ErrCredentials) {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		must(t, h.RemoveAppPassword(ctx, addr("one@demo.test"), "x"))
+		if err := may(h, IMAP, app); !errors.Is(err, ErrCredentials) {
+			t.Errorf("after its removal: %v", err)
+		}
+		wg.Wait()
+		if err := may(h, IMAP, app); !errors.Is(err, ErrCredentials) {
+			t.Errorf("later: %v", err)
+		}
+	}
 }
