@@ -3,7 +3,9 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,13 +22,16 @@ type desk struct {
 	t     *testing.T
 	l     *life
 	q     *Queue
-	tried []string // destinations
+	mu    sync.Mutex
+	dests []string // that were tried; guarded by mu
 }
 
 func newDesk(t *testing.T, o Options) (*desk, func()) {
 	d := &desk{t: t, l: newBooks(t).live()}
 	q, end := begin(t, d.l, o, carrier(func(_ context.Context, j Job) Result {
-		d.tried = append(d.tried, j.Destination)
+		d.mu.Lock()
+		d.dests = append(d.dests, j.Destination)
+		d.mu.Unlock()
 		if j.Destination == "away.test" {
 			return all(j, Down, fate.Event{State: fate.Deferred, Reason: "No host of it can be reached."})
 		}
@@ -37,6 +42,13 @@ func newDesk(t *testing.T, o Options) (*desk, func()) {
 	return d, end
 }
 
+// tried gives the destinations of all attempts so far.
+func (d *desk) tried() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.dests)
+}
+
 // act does an action that must change n recipients.
 func (d *desk) act(n int, a Action, s Selection, args Args) {
 	d.t.Helper()
@@ -45,11 +57,13 @@ func (d *desk) act(n int, a Action, s Selection, args Args) {
 	if err != nil || k != n {
 		d.t.Fatalf("%v %+v: %d, %v; want %d", a, s, k, err, n)
 	}
-	time.Sleep(5 * time.Second)
+	rest(5 * time.Second)
+	synctest.Wait()
 }
 
 func (d *desk) rows(s Selection) []Row {
 	d.t.Helper()
+	synctest.Wait()
 	rows, err := d.q.List(d.t.Context(), s, 100)
 	if err != nil {
 		d.t.Fatal(err)
@@ -75,7 +89,7 @@ func TestAct_holdAndRelease(t *testing.T) {
 		time.Sleep(7 * 24 * time.Hour) // what is held is not warned of, tried or given up
 		wantState(t, d.l, a, 0, fate.Held)
 		wantState(t, d.l, b, 0, fate.Bounced)
-		for _, n := range d.l.notices {
+		for _, n := range d.l.told() {
 			if n.Changes[0].LSN == a {
 				t.Errorf("told of one that is held: %+v", n.Changes)
 			}
@@ -92,10 +106,11 @@ func TestAct_retry(t *testing.T) {
 		d, end := newDesk(t, Options{})
 		d.l.accept(mail("a@away.test"))
 		time.Sleep(3 * time.Hour)
-		n := len(d.tried)
+		synctest.Wait()
+		n := len(d.tried())
 		d.act(1, Retry, Selection{Destination: "away.test"}, Args{})
-		if len(d.tried) != n+1 {
-			t.Errorf("%d attempts at once", len(d.tried)-n)
+		if len(d.tried()) != n+1 {
+			t.Errorf("%d attempts at once", len(d.tried())-n)
 		}
 		d.act(0, Retry, Selection{Destination: "other.test"}, Args{})
 		end()
@@ -112,10 +127,10 @@ func TestAct_fail(t *testing.T) {
 		if r.Last.By != "root" || !strings.Contains(r.Last.Reason, "any more") {
 			t.Errorf("recorded as %+v", r.Last)
 		}
-		if len(d.l.notices) != 1 {
-			t.Fatalf("%d notices", len(d.l.notices))
+		if len(d.l.told()) != 1 {
+			t.Fatalf("%d notices", len(d.l.told()))
 		}
-		if p := parse(t, d.l.notices[0]); len(p.Recipients) != 2 || p.Recipients[0].Action != dsn.Failed {
+		if p := parse(t, d.l.told()[0]); len(p.Recipients) != 2 || p.Recipients[0].Action != dsn.Failed {
 			t.Errorf("told %+v", p.Recipients)
 		}
 		wantState(t, d.l, lsn, 2, fate.Relayed)
@@ -131,8 +146,8 @@ func TestAct_rerouteAndRequeue(t *testing.T) {
 		time.Sleep(30 * time.Minute)
 		d.act(1, Reroute, Selection{ID: "m2"}, Args{NextHop: "smtp://relay.test:25"})
 		r := wantState(t, d.l, lsn, 0, fate.Relayed)
-		if r.Route != "smtp://relay.test:25" || d.tried[len(d.tried)-1] != r.Route {
-			t.Errorf("went to %s", d.tried[len(d.tried)-1])
+		if r.Route != "smtp://relay.test:25" || d.tried()[len(d.tried())-1] != r.Route {
+			t.Errorf("went to %s", d.tried()[len(d.tried())-1])
 		}
 		d.act(1, Reroute, Selection{ID: "m1"}, Args{NextHop: "away.test"})
 		d.act(1, Hold, Selection{ID: "m1"}, Args{})
@@ -188,8 +203,8 @@ func TestAct_selections(t *testing.T) {
 		if _, err := d.q.List(t.Context(), Selection{ID: "m99"}, 10); !errors.Is(err, fate.ErrNoSuchMessage) {
 			t.Errorf("an unknown message: %v", err)
 		}
-		if rows := d.rows(Selection{ID: "m1"}); rows[0].Hold != "No next hop is configured." || len(d.tried) != 0 {
-			t.Errorf("without a way: %+v, tried %v", rows[0], d.tried)
+		if rows := d.rows(Selection{ID: "m1"}); rows[0].Hold != "No next hop is configured." || len(d.tried()) != 0 {
+			t.Errorf("without a way: %+v, tried %v", rows[0], d.tried())
 		}
 		if b := d.q.Backlog(); b.Total.Held != 4 || b.Total.Drain != 0 {
 			t.Errorf("backlog: %+v", b.Total)
@@ -216,7 +231,7 @@ func TestHoldAccount_beforeTheRest(t *testing.T) {
 		lsn := d.l.accept(other)
 		time.Sleep(time.Hour)
 		wantState(t, d.l, lsn, 0, fate.Relayed)
-		if n := len(d.tried); n > 30 {
+		if n := len(d.tried()); n > 30 {
 			t.Errorf("%d were sent after all", n)
 		}
 		rows := d.rows(Selection{Account: account.ID(1)})

@@ -57,14 +57,43 @@ func (m *machine) backlog(now int64, n int) Backlog {
 	b.Total.Rate = m.rate.perSecond(now)
 	b.Total.Drain = drain(b.Total)
 	b.Total.Limit = m.o.Workers
-	slices.SortFunc(ids, func(x, y uint32) int {
-		return cmp.Or(cmp.Compare(m.dests[y].entries(), m.dests[x].entries()), cmp.Compare(m.dests[x].name, m.dests[y].name))
-	})
 	b.Others = max(0, len(ids)-n)
-	for _, id := range ids[:min(n, len(ids))] {
+	for _, id := range m.largest(ids, n) {
 		b.Destinations = append(b.Destinations, m.line(now, m.dests[id], oldest[id]))
 	}
 	return b
+}
+
+// largest gives the n destinations with the most entries, most first. It
+// sorts only those that have as many as the last of them, or more.
+func (m *machine) largest(ids []uint32, n int) []uint32 {
+	if n <= 0 {
+		return nil
+	}
+	if len(ids) > n {
+		sizes := make([]uint32, len(ids))
+		for i, id := range ids {
+			sizes[i] = m.dests[id].entries()
+		}
+		slices.Sort(sizes)
+		least, room := sizes[len(sizes)-n], n
+		for _, size := range sizes[len(sizes)-n:] {
+			if size > least {
+				room--
+			}
+		}
+		ids = slices.DeleteFunc(ids, func(id uint32) bool {
+			if size := m.dests[id].entries(); size != least {
+				return size < least
+			}
+			room--
+			return room < 0
+		})
+	}
+	slices.SortFunc(ids, func(x, y uint32) int {
+		return cmp.Or(cmp.Compare(m.dests[y].entries(), m.dests[x].entries()), cmp.Compare(m.dests[x].name, m.dests[y].name))
+	})
+	return ids
 }
 
 func (m *machine) line(now int64, d *destination, oldest uint32) Line {

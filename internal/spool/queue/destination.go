@@ -104,6 +104,7 @@ func (m *machine) back(now int64, id uint32, limit uint16) {
 	for d.parked != 0 {
 		s := d.parked
 		d.parked = m.t.pluck(d.parked, s)
+		m.t.at(s).due = 0
 		d.ready = m.t.push(ready, d.ready, s)
 	}
 	m.kin(now, downAt)

@@ -230,6 +230,16 @@ func (b *books) state(lsn journal.LSN, i int) fate.Recipient {
 	return b.messages[lsn].Recipients[i]
 }
 
+// rest lets the time of a synctest bubble pass.
+func rest(d time.Duration) { <-time.After(d) }
+
+// told gives the notices so far.
+func (b *books) told() []Notice {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.notices)
+}
+
 // carrier is a function that is a Carrier.
 type carrier func(ctx context.Context, j Job) Result
 

@@ -145,97 +145,116 @@ func (m *machine) verifyCounts(tb fatal, in map[slot]bool, count, jobs, downs in
 	}
 }
 
+// play is a machine with the model that it is compared to.
+type play struct {
+	m     *machine
+	now   int64
+	lsn   journal.LSN
+	open  map[ref]bool // the model: what has not ended
+	under []*task
+}
+
 // TestMachine_keepsItsBooks does random things and checks the structures after
 // each, and that nothing is lost or done twice: the recipients of the model are
 // those of the machine, and an attempt is only made for one that is open, free
 // and due.
 func TestMachine_keepsItsBooks(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		m := testMachine(func(o *Options) { o.Workers, o.PerDestination = 7, 3 })
-		now := start().UnixNano()
-		open := map[ref]bool{}
-		var under []*task
-		lsn := journal.LSN(0)
-		domains := []message.Domain{"a.test", "b.test", "c.test", "d.test"}
-		settle := func(i int) {
-			tk := under[i]
-			under = slices.Delete(under, i, i+1)
-			h := Health(rapid.IntRange(0, 3).Draw(rt, "health"))
-			if tk.kind == attempt {
-				m.heard(now, tk, h, "")
-			}
-			falls := make([]fall, len(tk.slots))
-			for k, s := range tk.slots {
-				switch r := (ref{tk.lsn, tk.rcpts[k]}); {
-				case tk.kind == warn:
-					falls[k] = m.asItWas(s)
-					falls[k].warned = true
-				case tk.kind == expire || h == Up && rapid.Bool().Draw(rt, "ends"):
-					falls[k] = fall{state: fate.Relayed}
-					delete(open, r)
-				default:
-					falls[k] = m.fallOf(now, tk, s, h, time.Duration(rapid.IntRange(0, 5).Draw(rt, "after"))*time.Minute)
-				}
-			}
-			m.settle(now, tk, falls)
+		p := &play{
+			m:   testMachine(func(o *Options) { o.Workers, o.PerDestination = 7, 3 }),
+			now: start().UnixNano(), open: map[ref]bool{},
 		}
+		id := func(rt *rapid.T) account.ID { return account.ID(rapid.IntRange(0, 2).Draw(rt, "account")) }
 		rt.Repeat(map[string]func(*rapid.T){
-			"accept": func(rt *rapid.T) {
-				lsn++
-				for i := range rapid.IntRange(1, 6).Draw(rt, "recipients") {
-					o := fate.Open{LSN: lsn, Rcpt: i, State: fate.Queued, Received: timeOf(now), Account: account.ID(lsn % 3),
-						Domain: rapid.SampledFrom(domains).Draw(rt, "domain")}
-					open[ref{lsn, i}] = true
-					m.add(now, o, string(o.Domain), "")
-				}
-			},
+			"accept":  p.accept,
+			"step":    p.step,
+			"settle":  p.settle,
+			"reroute": p.reroute,
+			"hold":    func(rt *rapid.T) { p.m.holdAccount(p.now, id(rt), "x") },
+			"release": func(rt *rapid.T) { p.m.releaseAccount(p.now, id(rt)) },
+			"allow":   func(rt *rapid.T) { p.m.allow(allowance(rapid.IntRange(0, 2).Draw(rt, "allowance"))) },
 			"pass": func(rt *rapid.T) {
-				now += int64(rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, time.Minute, time.Hour, 30 * time.Hour}).Draw(rt, "time"))
-			},
-			"step": func(rt *rapid.T) {
-				for _, tk := range m.step(now) {
-					for k, r := range tk.rcpts {
-						if !open[ref{tk.lsn, r}] || m.t.at(tk.slots[k]).place != busy {
-							rt.Fatalf("task %d for %d/%d, which is not open or not taken", tk.kind, tk.lsn, r)
-						}
-						if tk.kind == attempt && !tk.probe && nanos(m.t.at(tk.slots[k]).due) > now {
-							rt.Fatalf("%d/%d is tried before it is due", tk.lsn, r)
-						}
-					}
-					under = append(under, tk)
-				}
-				if next := m.wake(); next != 0 && next <= now {
-					rt.Fatalf("after a step the next is at once")
-				}
-				if m.active > 7 {
-					rt.Fatalf("%d attempts", m.active)
-				}
-			},
-			"settle": func(rt *rapid.T) {
-				if len(under) > 0 {
-					settle(rapid.IntRange(0, len(under)-1).Draw(rt, "task"))
-				}
-			},
-			"hold":    func(rt *rapid.T) { m.holdAccount(now, account.ID(rapid.IntRange(0, 2).Draw(rt, "account")), "x") },
-			"release": func(rt *rapid.T) { m.releaseAccount(now, account.ID(rapid.IntRange(0, 2).Draw(rt, "account"))) },
-			"reroute": func(rt *rapid.T) {
-				refs := m.find(matcher{})
-				if len(refs) == 0 {
-					return
-				}
-				tk := m.grasp(now, refs[:1], func(*entry) bool { return true })
-				if tk != nil {
-					m.obey(now, Reroute, tk, []routed{{destination: rapid.SampledFrom([]string{"a.test", "smtp://x.test:25"}).Draw(rt, "hop")}})
-				}
+				p.now += int64(rapid.SampledFrom([]time.Duration{time.Millisecond, time.Second, time.Minute, time.Hour, 30 * time.Hour}).Draw(rt, "time"))
 			},
 			"": func(rt *rapid.T) {
-				m.verify(rt, now)
-				if len(open) != m.t.count {
-					rt.Fatalf("%d are open, the machine has %d", len(open), m.t.count)
+				p.m.verify(rt, p.now)
+				if len(p.open) != p.m.t.count {
+					rt.Fatalf("%d are open, the machine has %d", len(p.open), p.m.t.count)
 				}
 			},
 		})
 	})
+}
+
+func (p *play) accept(rt *rapid.T) {
+	p.lsn++
+	for i := range rapid.IntRange(1, 6).Draw(rt, "recipients") {
+		o := fate.Open{
+			LSN: p.lsn, Rcpt: i, State: fate.Queued, Received: timeOf(p.now), Account: account.ID(p.lsn % 3),
+			Domain: rapid.SampledFrom([]message.Domain{"a.test", "b.test", "c.test", "d.test"}).Draw(rt, "domain"),
+		}
+		p.open[ref{p.lsn, i}] = true
+		p.m.add(p.now, o, string(o.Domain), "")
+	}
+}
+
+func (p *play) step(rt *rapid.T) {
+	for _, tk := range p.m.step(p.now) {
+		for k, r := range tk.rcpts {
+			e := p.m.t.at(tk.slots[k])
+			if !p.open[ref{tk.lsn, r}] || e.place != busy {
+				rt.Fatalf("task %d for %d/%d, which is not open or not taken", tk.kind, tk.lsn, r)
+			}
+			if tk.kind == attempt && !tk.probe && nanos(e.due) > p.now {
+				rt.Fatalf("%d/%d is tried before it is due", tk.lsn, r)
+			}
+		}
+		p.under = append(p.under, tk)
+	}
+	if next := p.m.wake(); next != 0 && next <= p.now {
+		rt.Fatalf("after a step the next is at once")
+	}
+	if p.m.active > 7 {
+		rt.Fatalf("%d attempts", p.m.active)
+	}
+}
+
+func (p *play) settle(rt *rapid.T) {
+	if len(p.under) == 0 {
+		return
+	}
+	i := rapid.IntRange(0, len(p.under)-1).Draw(rt, "task")
+	tk := p.under[i]
+	p.under = slices.Delete(p.under, i, i+1)
+	h := Health(rapid.IntRange(0, 3).Draw(rt, "health"))
+	if tk.kind == attempt {
+		p.m.heard(p.now, tk, h, "")
+	}
+	falls := make([]fall, len(tk.slots))
+	for k, s := range tk.slots {
+		switch {
+		case tk.kind == warn:
+			falls[k] = p.m.asItWas(s)
+			falls[k].warned = true
+		case tk.kind == expire || h == Up && rapid.Bool().Draw(rt, "ends"):
+			falls[k] = fall{state: fate.Relayed}
+			delete(p.open, ref{tk.lsn, tk.rcpts[k]})
+		default:
+			falls[k] = p.m.fallOf(p.now, tk, s, h, time.Duration(rapid.IntRange(0, 5).Draw(rt, "after"))*time.Minute)
+		}
+	}
+	p.m.settle(p.now, tk, falls)
+}
+
+func (p *play) reroute(rt *rapid.T) {
+	refs := p.m.find(matcher{})
+	if len(refs) == 0 {
+		return
+	}
+	if tk := p.m.grasp(p.now, refs[:1], func(*entry) bool { return true }); tk != nil {
+		to := rapid.SampledFrom([]string{"a.test", "smtp://x.test:25"}).Draw(rt, "hop")
+		p.m.obey(p.now, Reroute, tk, []routed{{destination: to}})
+	}
 }
 
 // TestHeap_givesInOrder pushes, plucks and pops at random.

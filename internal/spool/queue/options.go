@@ -38,7 +38,7 @@ type Options struct {
 	// (RFC 5321 §4.5.4.1: four to five at least).
 	Expire time.Duration
 	// Warn is after how long the sender is told of the delay; default four
-	// hours.
+	// hours, negative never.
 	Warn time.Duration
 	// Backoff is how long a destination that is down is left alone at first;
 	// doubled with each attempt that finds it so, up to BackoffMax. Defaults
@@ -131,7 +131,9 @@ func (o Options) defaults() Options {
 		o.Schedule = schedule()
 	}
 	o.Expire = positive(o.Expire, 5*24*time.Hour)
-	o.Warn = positive(o.Warn, 4*time.Hour)
+	if o.Warn == 0 {
+		o.Warn = 4 * time.Hour
+	}
 	o.Backoff = positive(o.Backoff, time.Minute)
 	o.BackoffMax = max(positive(o.BackoffMax, 30*time.Minute), o.Backoff)
 	o.Grace = positive(o.Grace, 20*time.Second)

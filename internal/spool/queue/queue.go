@@ -36,7 +36,8 @@ type Queue struct {
 	ending  bool
 
 	inbox struct {
-		mu      sync.Mutex // taken after none
+		order   sync.Mutex // held while updates go to the machine, so that they go in order; before mu and inbox.mu
+		mu      sync.Mutex // guards updates; taken alone
 		updates []fate.Update
 	}
 	size atomic.Int64 // of the table
@@ -130,13 +131,14 @@ func (q *Queue) route(o fate.Open, fresh bool) routed {
 // The queue itself makes all changes but the first state and what it has
 // already forgotten, so only those are heeded.
 func (q *Queue) takeIn() {
+	q.inbox.order.Lock()
+	defer q.inbox.order.Unlock()
+	if q.isLoading() {
+		return
+	}
 	q.inbox.mu.Lock()
 	us := q.inbox.updates
-	if q.isLoading() {
-		us = nil
-	} else {
-		q.inbox.updates = nil
-	}
+	q.inbox.updates = nil
 	q.inbox.mu.Unlock()
 	if len(us) == 0 {
 		return

@@ -33,6 +33,7 @@ func relayed() fate.Event { return fate.Event{State: fate.Relayed, Reply: "250 2
 // wantState checks where a recipient stands.
 func wantState(t *testing.T, l *life, lsn journal.LSN, i int, want fate.State) fate.Recipient {
 	t.Helper()
+	synctest.Wait()
 	r := l.state(lsn, i)
 	if r.State != want {
 		t.Fatalf("recipient %d of %d is %v (%s), want %v", i, lsn, r.State, r.Last.Reason, want)
@@ -53,11 +54,11 @@ func TestQueue_sharesRecords(t *testing.T) {
 		if b := q.Backlog(); b.Total.Queued+b.Total.Active != 0 {
 			t.Fatalf("not all are gone: %+v", b.Total)
 		}
+		end()
 		if l.commits > 2000/10 {
 			t.Errorf("%d records for %d messages", l.commits, 2000)
 		}
 		t.Logf("%d records for 2000 messages to one destination", l.commits)
-		end()
 	})
 }
 
@@ -131,7 +132,7 @@ func (s slowOpen) Open(ctx context.Context, fn func(fate.Open) error) error {
 	n := 0
 	return s.life.Open(ctx, func(o fate.Open) error {
 		if n++; n%1000 == 0 {
-			time.Sleep(2 * time.Second)
+			rest(2 * time.Second)
 		}
 		return fn(o)
 	})
@@ -157,9 +158,10 @@ func (brokenOpen) Open(context.Context, func(fate.Open) error) error {
 func TestQueue_journalFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newBooks(t).live()
-		full := true
+		var full atomic.Bool
+		full.Store(true)
 		l.refuse = func([]fate.Change) error {
-			if full {
+			if full.Load() {
 				return errors.New("no room")
 			}
 			return nil
@@ -179,7 +181,7 @@ func TestQueue_journalFull(t *testing.T) {
 		if begun > 60 {
 			t.Errorf("%d attempts while nothing could be saved", begun)
 		}
-		full = false
+		full.Store(false)
 		time.Sleep(5 * time.Minute)
 		end()
 		if n := tries.Load(); n != 200 {

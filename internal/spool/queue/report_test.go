@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,15 +68,15 @@ func TestReport_notify(t *testing.T) {
 				wantState(t, l, lsn, 0, c.state)
 				end()
 				if c.want == "" {
-					if len(l.notices) != 0 {
-						t.Fatalf("told: %s", l.notices[0].Body)
+					if len(l.told()) != 0 {
+						t.Fatalf("told: %s", l.told()[0].Body)
 					}
 					return
 				}
-				if len(l.notices) != 1 {
-					t.Fatalf("%d notices", len(l.notices))
+				if len(l.told()) != 1 {
+					t.Fatalf("%d notices", len(l.told()))
 				}
-				n := l.notices[0]
+				n := l.told()[0]
 				r := parse(t, n)
 				if n.To != m.From || !n.Sender.IsZero() || n.Receipt != (c.want != dsn.Failed) ||
 					len(r.Recipients) != 1 || r.Recipients[0].Action != c.want || r.Recipients[0].Final != addr("a@example.org") {
@@ -100,8 +101,8 @@ func TestReport_alias(t *testing.T) {
 		l.accept(m)
 		time.Sleep(time.Minute)
 		end()
-		if r := parse(t, l.notices[0]); r.Recipients[0].Final != addr("alias@demo.test") || strings.Contains(string(l.notices[0].Body), "hidden") {
-			t.Errorf("the report names %v:\n%s", r.Recipients[0].Final, l.notices[0].Body)
+		if r := parse(t, l.told()[0]); r.Recipients[0].Final != addr("alias@demo.test") || strings.Contains(string(l.told()[0].Body), "hidden") {
+			t.Errorf("the report names %v:\n%s", r.Recipients[0].Final, l.told()[0].Body)
 		}
 	})
 }
@@ -120,10 +121,10 @@ func TestReport_oneForAMessage(t *testing.T) {
 		lsn := l.accept(mail("a@example.org", "b@example.org", "c@example.org"))
 		time.Sleep(time.Minute)
 		end()
-		if len(l.notices) != 1 {
-			t.Fatalf("%d notices", len(l.notices))
+		if len(l.told()) != 1 {
+			t.Fatalf("%d notices", len(l.told()))
 		}
-		if r := parse(t, l.notices[0]); len(r.Recipients) != 2 || r.Recipients[1].Final != addr("c@example.org") {
+		if r := parse(t, l.told()[0]); len(r.Recipients) != 2 || r.Recipients[1].Final != addr("c@example.org") {
 			t.Errorf("told of %+v", r.Recipients)
 		}
 		wantState(t, l, lsn, 1, fate.Relayed)
@@ -147,11 +148,12 @@ func TestReport_delayThenEnd(t *testing.T) {
 		l = b.live()
 		_, end = begin(t, l, Options{}, c)
 		time.Sleep(4 * 24 * time.Hour)
-		if len(l.notices) != 1 {
-			t.Fatalf("%d notices after four days", len(l.notices))
+		synctest.Wait()
+		if len(l.told()) != 1 {
+			t.Fatalf("%d notices after four days", len(l.told()))
 		}
 		told := 0
-		for _, n := range l.notices {
+		for _, n := range l.told() {
 			for _, r := range parse(t, n).Recipients {
 				told++
 				if r.Action != dsn.Delayed || r.Final == addr("b@example.org") || r.RetryUntil.Sub(m.Received) != 5*24*time.Hour {
@@ -162,7 +164,7 @@ func TestReport_delayThenEnd(t *testing.T) {
 		time.Sleep(2 * 24 * time.Hour)
 		end()
 		ends := map[string]int{}
-		for _, n := range l.notices[1:] {
+		for _, n := range l.told()[1:] {
 			for _, r := range parse(t, n).Recipients {
 				ends[r.Final.String()]++
 				if r.Action != dsn.Failed {
@@ -189,9 +191,10 @@ func TestReport_cannotBePosted(t *testing.T) {
 		t.Run(state.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newBooks(t).live()
-				down := true
+				var down atomic.Bool
+				down.Store(true)
 				l.refuse2 = func(Notice) error {
-					if down {
+					if down.Load() {
 						return errors.New("no room")
 					}
 					return nil
@@ -207,13 +210,13 @@ func TestReport_cannotBePosted(t *testing.T) {
 				} else {
 					wantState(t, l, lsn, 0, fate.Deferred)
 				}
-				down = false
+				down.Store(false)
 				time.Sleep(8 * time.Hour)
 				wantState(t, l, lsn, 0, want)
-				if len(l.notices) != notices {
-					t.Errorf("%d notices", len(l.notices))
-				}
 				end()
+				if len(l.told()) != notices {
+					t.Errorf("%d notices", len(l.told()))
+				}
 			})
 		})
 	}

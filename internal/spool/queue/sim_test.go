@@ -119,9 +119,9 @@ func crashes(t *testing.T, seed uint64) {
 		_, end := begin(t, l, Options{Workers: 10, Grace: time.Second}, s.carrier(l))
 		for range s.roll(40) {
 			l.accept(s.message())
-			time.Sleep(time.Duration(s.roll(2000)) * time.Millisecond)
+			rest(time.Duration(s.roll(2000)) * time.Millisecond)
 		}
-		time.Sleep(time.Duration(s.roll(int(2*time.Hour))) / time.Duration(1+s.roll(1000)))
+		rest(time.Duration(s.roll(int(2*time.Hour))) / time.Duration(1+s.roll(1000)))
 		if s.roll(4) > 0 {
 			s.crash(b)
 			close(l.off)
@@ -131,7 +131,7 @@ func crashes(t *testing.T, seed uint64) {
 	}
 	l := b.live()
 	_, end := begin(t, l, Options{}, s.carrier(l))
-	time.Sleep(7 * 24 * time.Hour)
+	rest(7 * 24 * time.Hour)
 	end()
 	s.check(t, b)
 }

@@ -82,7 +82,7 @@ func (m *machine) overdue(now int64, s slot) (kind, bool) {
 	switch {
 	case age >= m.o.Expire:
 		return expire, true
-	case age >= m.o.Warn && e.flags&flagWarned == 0:
+	case m.o.Warn > 0 && age >= m.o.Warn && e.flags&flagWarned == 0:
 		return warn, true
 	}
 	return 0, false
