@@ -45,6 +45,12 @@ func (z *zone) publish(rs []Record) {
 	}
 }
 
+func (z *zone) questions() int {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.asked
+}
+
 func (z *zone) Lookup(_ context.Context, q dns.Question) dns.Answer {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -412,13 +418,13 @@ func TestStore_Run(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(3*lookEvery + time.Second)
-		if got := states(host, "example.org"); strings.Count(got, "waiting") != 2 || z.asked != 6 {
-			t.Errorf("got %s after %d questions", got, z.asked)
+		if got := states(host, "example.org"); strings.Count(got, "waiting") != 2 || z.questions() != 6 {
+			t.Errorf("got %s after %d questions", got, z.questions())
 		}
 		z.publish(records(t, s, ""))
 		time.Sleep(3 * lookEvery)
-		if got := host.Active("example.org", time.Now()); len(got) != 2 || z.asked != 8 {
-			t.Errorf("got %d keys that sign, after %d questions", len(got), z.asked)
+		if got := host.Active("example.org", time.Now()); len(got) != 2 || z.questions() != 8 {
+			t.Errorf("got %d keys that sign, after %d questions", len(got), z.questions())
 		}
 		cancel()
 		if err := <-done; !errors.Is(err, context.Canceled) {
