@@ -270,3 +270,6 @@ func (h *outHost) fds() int {
 
 // patience is how long something is watched that must not happen.
 const patience = 2500 * time.Millisecond
+
+// patienceOver is when it has not happened.
+func patienceOver() <-chan time.Time { return time.After(patience) }
