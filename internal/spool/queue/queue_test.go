@@ -357,3 +357,32 @@ func TestQueue_missingMessage(t *testing.T) {
 		end()
 	})
 }
+
+// TestQueue_durableBeforeTheNext: a place at a destination is taken until what
+// came of the attempt is durable, so that a crash repeats no more than that.
+func TestQueue_durableBeforeTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newBooks(t).live()
+		l.slow = 10 * time.Second
+		var at []time.Time
+		_, end := begin(t, l, Options{PerDestination: 1}, carrier(func(_ context.Context, j Job) Result {
+			for lsn := journal.LSN(1); lsn < j.Message.LSN; lsn++ {
+				if s := l.state(lsn, 0).State; s != fate.Relayed {
+					t.Errorf("message %d is begun while %d is %v", j.Message.LSN, lsn, s)
+				}
+			}
+			at = append(at, time.Now())
+			return all(j, Up, relayed())
+		}))
+		for range 5 {
+			l.accept(mail("a@example.org"))
+		}
+		time.Sleep(time.Hour)
+		end()
+		for i := range at[1:] {
+			if d := at[i+1].Sub(at[i]); d < l.slow {
+				t.Errorf("the next attempt came %v after the one before", d)
+			}
+		}
+	})
+}
