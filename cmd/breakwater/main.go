@@ -26,6 +26,7 @@ type commands struct {
 	Ledger       ledgerCmd       `cmd:"" help:"Close the books: what became of every recipient, and whether one is missing."`
 	Trace        traceCmd        `cmd:"" help:"Tell the whole life of a message."`
 	Alarm        alarmCmd        `cmd:"" help:"List alarms, and test whether they arrive."`
+	Tlsrpt       tlsrptCmd       `cmd:"" help:"List and show reports on TLS, of other hosts and of this one."`
 	Top          topCmd          `cmd:"" help:"Show live who is at port 25, what becomes of them, and what costs most."`
 	Explain      explainCmd      `cmd:"" help:"Say what each check thinks of a delivery, or thought of a session, and what decided."`
 	Ban          banCmd          `cmd:"" help:"List, add, remove and explain bans of addresses."`

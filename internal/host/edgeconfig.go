@@ -68,6 +68,7 @@ type RelayConfig struct {
 	CA              string   `toml:"ca" doc:"Certificates that the inner server's is verified against, PEM. Empty: the system's."`
 	MaxConns        int      `toml:"max_connections" doc:"Connections to the inner server."`
 	Domains         []string `toml:"domains" doc:"Domains of recipients that are handed on. Empty: any, as the inner server decides; if it would relay for strangers it gets no mail."`
+	WhenDown        string   `toml:"when_down" doc:"What becomes of mail while the inner server does not answer: defer (450, its sender comes again) or queue (it is taken and kept until the server is back; needs relay.domains, since nobody can say which recipients exist: what the server refuses later goes back to its sender)."`
 	RememberRefused Duration `toml:"remember_refused" doc:"How long a recipient that the inner server refused is refused without asking again; 0: never."`
 }
 
@@ -81,7 +82,7 @@ func edgeDefaults(c *Config) {
 	}
 	c.Ban = BanConfig{Kernel: "auto", Timeout: Duration(600e9), Max: 1 << 20, Table: "breakwater"}
 	c.Greylist = GreylistConfig{Enabled: true, Wait: Duration(60e9), Window: Duration(48 * 3600e9), Keep: Duration(60 * 24 * 3600e9)}
-	c.Relay = RelayConfig{Facts: "xclient", StartTLS: "if_offered", MaxConns: 100, RememberRefused: Duration(120e9)}
+	c.Relay = RelayConfig{Facts: "xclient", StartTLS: "if_offered", WhenDown: "defer", MaxConns: 100, RememberRefused: Duration(120e9)}
 }
 
 // validateEdge reports the first thing in the edge's sections that cannot
@@ -122,6 +123,7 @@ func (c *Config) validateEdge() error {
 		{"ban.kernel", c.Ban.Kernel, []string{"auto", "require", "off"}},
 		{"relay.facts", c.Relay.Facts, []string{"xclient", "proxy", "none"}},
 		{"relay.starttls", c.Relay.StartTLS, []string{"no", "if_offered", "require"}},
+		{"relay.when_down", c.Relay.WhenDown, []string{"defer", "queue"}},
 	} {
 		if err := oneOf(o.value, o.of); err != nil {
 			return fmt.Errorf("%s: %w", o.key, err)
@@ -129,6 +131,9 @@ func (c *Config) validateEdge() error {
 	}
 	if _, err := parseDomains(c.Relay.Domains); err != nil {
 		return fmt.Errorf("relay.domains: %w", err)
+	}
+	if c.Relay.To != "" && c.Relay.WhenDown == "queue" && len(c.Relay.Domains) == 0 {
+		return errors.New("relay.when_down: queue needs relay.domains: else this host would take mail for the whole world while the inner server is down")
 	}
 	if c.Relay.To != "" {
 		if _, _, err := net.SplitHostPort(c.Relay.To); err != nil {

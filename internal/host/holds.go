@@ -60,7 +60,7 @@ func newHolds(ctx context.Context, c Config, s *Store, o *out, a *alarm.Alarms, 
 	return h, nil
 }
 
-func holdKey(a account.Account) string { return "account-held:" + a.Address.String() }
+func holdKey(a account.Account) string { return alarm.KeyHeld + a.Address.String() }
 
 // held stops what the account has sent, and tells the operators by the roads
 // that do not lead through the queue.

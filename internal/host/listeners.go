@@ -157,9 +157,9 @@ func (c *Config) sessionOptions(kind session.Kind) session.Options {
 // services builds what answers on each listener, and what stands behind the
 // edge on port 25.
 func services(c Config, s *Store, e *edge, a *away, reg prometheus.Registerer, log *slog.Logger) map[string]serveConn {
-	users := mailroom{a.out.intake(intake.Options{
+	users := mailroom{Intake: a.out.intake(intake.Options{
 		Submission: true, AnyFrom: !c.Submission.CheckFrom, Limiter: a.out.guard, Correspondents: e.policy,
-	}, log), &a.watch.given, a.out.guard.Seen}
+	}, log), given: &a.watch.given, seen: a.out.guard.Seen}
 	userMetrics := session.NewMetrics(reg, session.Submission.String())
 	smtpServer := func(kind session.Kind, room session.Mailroom, metrics *session.Metrics) *session.Server {
 		o := c.sessionOptions(kind)
@@ -170,17 +170,20 @@ func services(c Config, s *Store, e *edge, a *away, reg prometheus.Registerer, l
 		Hostname: c.Hostname, SessionsPerUser: c.IMAP.MaxPerUser,
 		AppendLimit: int64(c.SMTP.MessageSize), Quota: s.quotaOf, Text: s.narrower(),
 		OnLogin: e.onLogin, Log: log, Metrics: imap.NewMetrics(reg),
-	}, s.Accounts, s.Mailboxes)
+	}, s.Accounts.For(account.IMAP), s.Mailboxes)
 	pop := pop3.New(pop3.Options{
 		Hostname: c.Hostname, OnLogin: e.onLogin, Log: log, Metrics: pop3.NewMetrics(reg),
-	}, s.Accounts, s.Mailboxes)
+	}, s.Accounts.For(account.POP3), s.Mailboxes)
 	imapConn := func(ctx context.Context, c *listen.Conn) { im.ServeConn(ctx, c) }
 	popConn := func(ctx context.Context, c *listen.Conn) { pop.ServeConn(ctx, c) }
 	submission := smtpServer(session.Submission, users, userMetrics).ServeConn
 	if e.inner == nil {
-		mx := mailroom{a.out.intake(intake.Options{}, log), &a.watch.given, nil}
+		mx := mailroom{Intake: a.out.intake(intake.Options{}, log), given: &a.watch.given, taken: a.heard}
 		e.behind(smtpServer(session.MX, mx, session.NewMetrics(reg, session.MX.String())), mx)
 	} else {
+		if c.Relay.WhenDown == "queue" {
+			e.inner.queued = mailroom{Intake: a.out.intake(intake.Options{Behind: c.behind}, log), given: &a.watch.given}
+		}
 		e.behind(nil, nil)
 	}
 	return map[string]serveConn{
@@ -193,8 +196,11 @@ func services(c Config, s *Store, e *edge, a *away, reg prometheus.Registerer, l
 // other, so that the types have to be said here.
 type mailroom struct {
 	*intake.Intake
-	given *atomic.Int64                      // messages that were answered with 250
-	seen  func(id account.ID, ip netip.Addr) // hears where a user's mail comes from; may be nil
+	given *atomic.Int64 // messages that were answered with 250
+	// seen hears where a user's mail comes from, taken of what was taken.
+	// Either may be nil; neither may block.
+	seen  func(id account.ID, ip netip.Addr)
+	taken func(ctx context.Context, e *session.Envelope, id string)
 }
 
 // Open implements session.Mailroom.
@@ -205,14 +211,13 @@ func (m mailroom) Open(ctx context.Context, e *session.Envelope) (session.Transa
 	if m.seen != nil && e.Account != 0 {
 		m.seen(account.ID(e.Account), e.RemoteIP)
 	}
-	return transaction{m.Intake, e, m.given}, nil
+	return transaction{m, e}, nil
 }
 
 // transaction is one of an intake, which keeps nothing between RCPT and DATA.
 type transaction struct {
-	*intake.Intake
-	e     *session.Envelope
-	given *atomic.Int64
+	mailroom
+	e *session.Envelope
 }
 
 // Recipient implements session.Transaction.
@@ -229,21 +234,25 @@ func (m transaction) Begin(ctx context.Context, e session.Envelope) (session.Bod
 	if err != nil {
 		return nil, err
 	}
-	return counted{b, m.given}, nil
+	return counted{b, m.mailroom, e}, nil
 }
 
 // counted is a body whose 250 is counted: the audit compares that with what is
 // booked.
 type counted struct {
 	*intake.Body
-	given *atomic.Int64
+	m mailroom
+	e session.Envelope
 }
 
 // Commit implements session.Body.
-func (c counted) Commit(ctx context.Context) (string, error) {
-	id, err := c.Body.Commit(ctx)
+func (b counted) Commit(ctx context.Context) (string, error) {
+	id, err := b.Body.Commit(ctx)
 	if err == nil {
-		c.given.Add(1)
+		b.m.given.Add(1)
+		if b.m.taken != nil {
+			b.m.taken(ctx, &b.e, id)
+		}
 	}
 	return id, err
 }

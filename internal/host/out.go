@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -26,6 +27,7 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/spool/queue"
 	"github.com/breakwater-mail/breakwater/internal/spool/restraint"
 	"github.com/breakwater-mail/breakwater/internal/spool/tlspolicy"
+	"github.com/breakwater-mail/breakwater/internal/spool/tlsreport"
 	"github.com/breakwater-mail/breakwater/internal/store/fate"
 	"github.com/breakwater-mail/breakwater/internal/store/journal"
 )
@@ -46,7 +48,10 @@ type out struct {
 	srs      *mailauth.SRS
 	learned  *restraint.Restraint
 	guard    *restraint.Guard
-	own      *intake.Intake // takes in what the host itself has to say
+	reports  *tlsreport.Reports // nil: none are sent
+	received *tlsreport.Archive // what other hosts report
+	own      *intake.Intake     // takes in what the host itself has to say
+	resolver *dns.Client        // nil: DNS is off
 }
 
 // openOut builds it. resolver is nil where DNS is off: then only routes and the
@@ -56,9 +61,11 @@ func openOut(c Config, s *Store, resolver *dns.Client, reg prometheus.Registerer
 	if err != nil {
 		return nil, fmt.Errorf("hostname: %w", err)
 	}
-	o := &out{c: c, store: s, log: telemetry.Logger(log, "out")}
-	if o.keys, err = dkim.Open(dkim.Options{Dir: c.DirPath(c.DKIM.Dir)}); err != nil {
-		return nil, fmt.Errorf("dkim.dir: %w", err)
+	o := &out{c: c, store: s, resolver: resolver, log: telemetry.Logger(log, "out")}
+	if o.keys, err = dkim.Open(dkim.Options{Dir: c.DirPath(c.DKIM.Dir), Log: log}); err != nil {
+		// The other domains' keys are there: mail of this one leaves unsigned
+		// rather than nobody's leaving at all.
+		o.log.Error("a signing key cannot be used", telemetry.Err, err)
 	}
 	if o.srs, err = c.openSRS(); err != nil {
 		return nil, fmt.Errorf("srs: %w", err)
@@ -111,8 +118,8 @@ func (o *out) openDelivery(resolver *dns.Client, reg prometheus.Registerer, log 
 	default:
 		d.Source6 = netip.MustParseAddr(c.Delivery.SourceIPv6)
 	}
-	r := noResolver{}
 	policy := tlspolicy.Options{
+		Dial:          dialTCP,
 		AllowNetworks: d.AllowNetworks, FS: sys.OSFS(), Path: c.DirPath("mta-sts"),
 		NoSTS: !c.Delivery.MTASTS || resolver == nil, NoDANE: resolver == nil,
 		Log: log, Metrics: tlspolicy.NewMetrics(reg),
@@ -120,14 +127,51 @@ func (o *out) openDelivery(resolver *dns.Client, reg prometheus.Registerer, log 
 	bodies := func(ctx context.Context, lsn journal.LSN) (delivery.Body, error) {
 		return o.store.Mailboxes.OpenMessage(ctx, lsn)
 	}
-	if resolver == nil {
-		if o.policies, err = tlspolicy.New(policy, r); err == nil {
-			o.delivery = delivery.New(d, r, o.policies, bodies)
-		}
-	} else if o.policies, err = tlspolicy.New(policy, resolver); err == nil {
-		o.delivery = delivery.New(d, resolver, o.policies, bodies)
+	names := delivery.Resolver(noResolver{})
+	if resolver != nil {
+		names = resolver
 	}
-	return err
+	if o.policies, err = tlspolicy.New(policy, names); err != nil {
+		return fmt.Errorf("delivery.mta_sts: %w", err)
+	}
+	if err := o.openReports(names, reg, log); err != nil {
+		return err
+	}
+	if o.reports != nil {
+		d.Observe = o.reports.Session
+	}
+	d.Self, d.SelfAddrs = c.self()
+	o.delivery = delivery.New(d, names, o.policies, bodies)
+	return nil
+}
+
+// dialTCP opens a connection for those who have no power to.
+func dialTCP(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", to.String())
+}
+
+// self are the names and addresses that an MX record of ours may have: mail to
+// them would come back here.
+func (c *Config) self() (names []string, addrs []netip.Addr) {
+	for _, l := range c.Listen.SMTP {
+		if a, err := netip.ParseAddrPort(l); err == nil && !a.Addr().IsUnspecified() && !a.Addr().IsLoopback() {
+			addrs = append(addrs, a.Addr().Unmap())
+		}
+	}
+	// Where every address is listened on, those of the interfaces are meant.
+	if len(addrs) == 0 && !onlyLoopback(c.Listen.SMTP) {
+		all, err := net.InterfaceAddrs()
+		if err != nil {
+			return nil, nil // the name alone has to do
+		}
+		for _, a := range all {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLoopback() {
+				addrs = append(addrs, p.Addr().Unmap())
+			}
+		}
+	}
+	return []string{c.Hostname}, addrs
 }
 
 // openGuard builds what restrains accounts.
@@ -151,9 +195,25 @@ func (noResolver) Lookup(context.Context, dns.Question) dns.Answer {
 	return dns.Answer{Err: errors.New("DNS is off (dns.enabled)")}
 }
 
-// routes reads delivery.routes.
+// routes reads delivery.routes; what was taken for a server behind this one
+// goes there.
 func (c *Config) routes() ([]delivery.Route, error) {
 	var all []delivery.Route
+	if c.Relay.To != "" && c.Relay.WhenDown == "queue" {
+		r := delivery.Route{}
+		for _, s := range c.Relay.Domains {
+			d, err := message.ParseDomain(s)
+			if err != nil {
+				return nil, fmt.Errorf("relay.domains: %q: %w", s, err)
+			}
+			r.Domains = append(r.Domains, string(d))
+		}
+		var err error
+		if r.Hop, err = delivery.ParseHop("smtp://" + c.Relay.To); err != nil {
+			return nil, fmt.Errorf("relay.to: %w", err)
+		}
+		all = append(all, r)
+	}
 	for _, line := range c.Delivery.Routes {
 		r, err := parseRoute(line)
 		if err != nil {
@@ -302,6 +362,16 @@ func (o *out) run(ctx context.Context) error {
 	g.Go(func() error { return ignoreEnd(gctx, o.store.Fates.Run(gctx)) })
 	g.Go(func() error { return ignoreEnd(gctx, o.store.Accounts.Run(gctx)) })
 	g.Go(func() error { return ignoreEnd(gctx, o.learned.Run(gctx)) })
+	g.Go(func() error { return ignoreEnd(gctx, o.received.Run(gctx)) })
+	if o.reports != nil {
+		g.Go(func() error { return ignoreEnd(gctx, o.reports.Run(gctx)) })
+	}
+	g.Go(func() error {
+		if o.resolver == nil {
+			return ignoreEnd(gctx, o.keys.Run(gctx, nil))
+		}
+		return ignoreEnd(gctx, o.keys.Run(gctx, o.resolver))
+	})
 	return g.Wait()
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/edge/relay"
 	"github.com/breakwater-mail/breakwater/internal/edge/session"
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
+	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 )
 
 // namesMax is how many names of an address are looked up: RFC 7208 §5.5 has
@@ -31,6 +32,7 @@ type innerServer struct {
 	c       Config
 	metrics *session.Metrics
 	log     *slog.Logger
+	queued  session.Mailroom // takes mail while the inner server is down; nil: it is deferred
 	server  atomic.Pointer[session.Server]
 	changed func(*session.Server) // tells the lobby; may be nil
 }
@@ -78,6 +80,41 @@ func openInner(c Config, resolver *dns.Client, reg prometheus.Registerer, log *s
 	return n, nil
 }
 
+// Open implements session.Mailroom.
+func (n *innerServer) Open(ctx context.Context, e *session.Envelope) (session.Transaction, error) {
+	if n.queued == nil || n.Up() {
+		return n.Relay.Open(ctx, e)
+	}
+	t, err := n.queued.Open(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return keptTransaction{t, n.Relay}, nil
+}
+
+// keptTransaction takes mail for a server that is down. What it has said of a
+// recipient lately holds.
+type keptTransaction struct {
+	session.Transaction
+	relay *relay.Relay
+}
+
+// Recipient implements session.Transaction.
+func (t keptTransaction) Recipient(ctx context.Context, to message.Address) error {
+	if exists, sure := t.relay.Known(to); sure && !exists {
+		return &smtp.Reply{Code: 550, Enhanced: "5.1.1", Text: "No such user here: " + to.String()}
+	}
+	return t.Transaction.Recipient(ctx, to)
+}
+
+// behind tells whether a domain is the inner server's.
+func (c *Config) behind(d message.Domain) bool {
+	return c.Relay.To != "" && slices.ContainsFunc(c.Relay.Domains, func(s string) bool {
+		ours, err := message.ParseDomain(s)
+		return err == nil && ours == d
+	})
+}
+
 // offered makes the sessions from now on offer what the inner server can do.
 func (n *innerServer) offered(offer relay.Offer) {
 	o := n.c.sessionOptions(session.MX)
@@ -87,7 +124,7 @@ func (n *innerServer) offered(offer relay.Offer) {
 		o.MessageSize = min(o.MessageSize, offer.SizeMax)
 	}
 	o.Log, o.Metrics = n.log, n.metrics
-	s := session.New(o, n.Relay, nil)
+	s := session.New(o, n, nil)
 	n.server.Store(s)
 	if n.changed != nil {
 		n.changed(s)

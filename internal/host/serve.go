@@ -18,6 +18,8 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
 	"github.com/breakwater-mail/breakwater/internal/edge/listen"
+	"github.com/breakwater-mail/breakwater/internal/edge/session"
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/ops/admin"
 	"github.com/breakwater-mail/breakwater/internal/ops/certs"
 )
@@ -98,7 +100,8 @@ func serveStore(ctx context.Context, c Config, o ServeOptions, ls *listeners, h 
 		return errors.Join(err, al.Close(), e.close(), s.Close())
 	}
 	operator := s.Admin()
-	operator.Edge, operator.Queue, operator.Ledger, operator.Alarms = e.admin(), away.out.queue, away.watch.ledger, away.watch.alarms
+	operator.Edge, operator.Queue, operator.Ledger, operator.Alarms = e.admin(), freshQueue{away.out.queue, s}, away.watch.ledger, away.watch.alarms
+	operator.Sending, operator.TLSReports = away.out.learned, tlsReports{away.out}
 	g.Go(func() error { return admin.Serve(gctx, al, operator) })
 	g.Go(func() error { return away.run(gctx) })
 	handlers := services(c, s, e, away, reg, o.Log.Logger)
@@ -132,11 +135,17 @@ func serveStore(ctx context.Context, c Config, o ServeOptions, ls *listeners, h 
 	return errors.Join(err, away.out.close(), e.close(), s.Close())
 }
 
+// reportsMax bounds the reports of other hosts that wait to be read: what comes
+// faster is a flood, and the messages are in the mailbox all the same.
+const reportsMax = 16
+
 // away is all that has to do with mail that leaves.
 type away struct {
-	out   *out
-	watch *watch
-	holds *holds
+	out     *out
+	watch   *watch
+	holds   *holds
+	read    message.Address // that reports on TLS come to; zero is none
+	reports chan string     // ids of messages to it
 }
 
 func openAway(ctx context.Context, c Config, s *Store, e *edge, reg prometheus.Registerer, log *slog.Logger) (*away, error) {
@@ -152,7 +161,36 @@ func openAway(ctx context.Context, c Config, s *Store, e *edge, reg prometheus.R
 	if err != nil {
 		return nil, err
 	}
-	return &away{o, w, h}, nil
+	a := &away{out: o, watch: w, holds: h, reports: make(chan string, reportsMax)}
+	if c.TLSReport.Read != "" {
+		if a.read, err = message.ParseAddress(c.TLSReport.Read); err != nil {
+			return nil, fmt.Errorf("tlsrpt.read: %w", err)
+		}
+	}
+	return a, nil
+}
+
+// heard notes what was taken from another host: whom our users hear from they
+// may well answer, and a report is read.
+func (a *away) heard(ctx context.Context, e *session.Envelope, id string) {
+	for _, r := range e.Recipients {
+		if r.To == a.read {
+			select {
+			case a.reports <- id:
+			default:
+				a.out.log.Warn("a report on TLS is not read: too many at once", telemetry.Env, id)
+			}
+		}
+		rs, err := a.out.store.Accounts.Resolve(ctx, r.To) // reads memory
+		if err != nil || e.From.IsZero() {
+			continue
+		}
+		for _, to := range rs {
+			if !to.Remote() {
+				a.out.guard.Heard(to.Account, e.From)
+			}
+		}
+	}
 }
 
 // run runs until ctx ends.
@@ -161,6 +199,16 @@ func (a *away) run(ctx context.Context) error {
 	g.Go(func() error { return a.out.run(gctx) })
 	g.Go(func() error { return a.watch.run(gctx) })
 	g.Go(func() error { return a.holds.run(gctx) })
+	g.Go(func() error {
+		for {
+			select {
+			case <-gctx.Done():
+				return nil
+			case id := <-a.reports:
+				a.out.read(gctx, id)
+			}
+		}
+	})
 	return g.Wait()
 }
 

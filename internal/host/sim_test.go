@@ -197,7 +197,7 @@ func (w *simWorld) send(s *Store, sizes []int) {
 	ctx, cancel := context.WithCancel(w.t.Context())
 	defer cancel()
 	client, server := net.Pipe()
-	srv := session.New(session.Options{Hostname: "sim.test"}, mailroom{intake.New(intake.Options{}, s.Accounts, s.Mailboxes), new(atomic.Int64), nil}, s.Accounts)
+	srv := session.New(session.Options{Hostname: "sim.test"}, mailroom{Intake: intake.New(intake.Options{}, s.Accounts, s.Mailboxes), given: new(atomic.Int64)}, s.Accounts)
 	var wg sync.WaitGroup
 	wg.Go(func() { srv.ServeConn(ctx, listen.NewConn(server, listen.Facts{})) })
 	defer wg.Wait()

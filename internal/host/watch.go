@@ -15,6 +15,7 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/ops/alarm"
 	"github.com/breakwater-mail/breakwater/internal/ops/ledger"
+	"github.com/breakwater-mail/breakwater/internal/spool/queue"
 )
 
 // watch is what looks at the host while it runs: the auditor of its books, and
@@ -89,4 +90,33 @@ func (w *watch) backlog() (size int, oldest time.Duration) {
 		oldest = b.At.Sub(t.Oldest)
 	}
 	return b.Total.Queued + b.Total.Deferred + b.Total.Active, oldest
+}
+
+// freshQueue is the queue as operators ask it: with all that was answered 250
+// before they asked.
+type freshQueue struct {
+	*queue.Queue
+	store *Store
+}
+
+// List implements admin.Queue.
+func (q freshQueue) List(ctx context.Context, s queue.Selection, limit int) ([]queue.Row, error) {
+	if err := q.store.caughtUp(ctx); err != nil {
+		return nil, err
+	}
+	return q.Queue.List(ctx, s, limit)
+}
+
+// Act implements admin.Queue.
+func (q freshQueue) Act(ctx context.Context, a queue.Action, s queue.Selection, args queue.Args) (int, error) {
+	if err := q.store.caughtUp(ctx); err != nil {
+		return 0, err
+	}
+	return q.Queue.Act(ctx, a, s, args)
+}
+
+// caughtUp waits until the views, and whoever hears of them, know all that is
+// durable.
+func (s *Store) caughtUp(ctx context.Context) error {
+	return s.Index.Wait(ctx, s.Journal.Durable())
 }

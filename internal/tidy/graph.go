@@ -45,7 +45,7 @@ const Graph = `
 	base/sys < ops/alarm;
 	mail/mailauth, base/sys < ops/dkim;
 	store/fate < ops/ledger;
-	store/mailbox, spool/queue, spool/restraint, ops/ledger, ops/alarm < ops/admin;
+	store/mailbox, spool/queue, spool/restraint, spool/tlsreport, ops/ledger, ops/alarm < ops/admin;
 	ops/admin, ops/certs, ops/dkim, ops/alarm, spool/delivery, spool/tlsreport, spool/restraint, spool/intake, edge/relay, edge/lobby, edge/ban, edge/greylist, access/imap, access/pop3 < host;
 	host, ops/load < cmd/breakwater;
 

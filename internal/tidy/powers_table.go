@@ -19,6 +19,7 @@ func Grants() []Grant {
 		{"spool/delivery", "net", "it calls other hosts"},
 		{"spool/delivery", "tls", "it starts TLS with other hosts"},
 		{"spool/tlspolicy", "tls", "it makes what a certificate is held against"},
+		{"spool/tlsreport", "http", "it posts reports over HTTPS"},
 		{"spool/tlspolicy", "http", "it fetches the policies of other domains"},
 		{"edge/listen", "net", "it opens the listening sockets"},
 		{"edge/listen", "tls", "it holds the keys and does the handshakes"},

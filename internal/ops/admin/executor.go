@@ -16,12 +16,13 @@ type Executor struct {
 	Mailboxes    *mailbox.Store
 	DefaultQuota int64 // of a new account, bytes; 0 is none
 	// Scratch names a file that Verify may use; "" is memory.
-	Scratch func() string
-	Edge    Edge   // nil: no host is running on this store
-	Queue   Queue  // nil: likewise
-	Alarms  Alarms // nil: likewise
-	Ledger  Ledger
-	Sending Sending // nil: likewise
+	Scratch    func() string
+	Edge       Edge   // nil: no host is running on this store
+	Queue      Queue  // nil: likewise
+	Alarms     Alarms // nil: likewise
+	Ledger     Ledger
+	Sending    Sending    // nil: likewise
+	TLSReports TLSReports // nil: likewise
 }
 
 // Do acts on one request. What went wrong is in the answer, in words for the
@@ -44,6 +45,7 @@ func (x *Executor) Do(ctx context.Context, q Request) Answer {
 		QueueHold: x.queue(x.queueAct), QueueRelease: x.queue(x.queueAct), QueueRetry: x.queue(x.queueAct),
 		QueueFail: x.queue(x.queueAct), QueueReroute: x.queue(x.queueAct), QueueRequeue: x.queue(x.queueAct),
 		LedgerClose: x.ledger, Trace: x.trace, AlarmList: x.alarmList, AlarmTest: x.alarmTest,
+		TLSReportList: x.tlsReportList, TLSReportShow: x.tlsReportShow,
 	}[q.Op]
 	if !ok {
 		a.Error = fmt.Sprintf("unknown request %q; is the running host older than this command?", q.Op)

@@ -45,6 +45,7 @@ type Request struct {
 	Queue  *QueueRequest  `json:"queue,omitempty"`
 	Ledger *LedgerRequest `json:"ledger,omitempty"`
 	Trace  *ledger.Query  `json:"trace,omitempty"`
+	ID     string         `json:"id,omitempty"` // of a report
 }
 
 // Answer is what a request came to. Error is empty when it succeeded.
@@ -69,6 +70,8 @@ type Answer struct {
 	Ledger  *LedgerAnswer `json:"ledger,omitempty"`
 	Lives   *ledger.Lives `json:"lives,omitempty"`
 	Alarm   *AlarmAnswer  `json:"alarm,omitempty"`
+
+	TLSReports *TLSReportAnswer `json:"tls_reports,omitempty"`
 }
 
 // Domain is a row of "domain list".

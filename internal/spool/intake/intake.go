@@ -40,6 +40,10 @@ type Options struct {
 	// store is not ours, whatever this says: a next hop for a stranger's
 	// domain opens no relay to it. nil: none.
 	Routed func(message.Domain) bool
+	// Behind tells the domains of a server that this host stands in front of:
+	// strangers may write to them, and all of it is queued. nil: there are
+	// none.
+	Behind func(message.Domain) bool
 	// SRS rewrites the senders of forwarded mail; nil: they stay.
 	SRS Rewriter
 	// Signer signs what users and the host itself send; nil: nobody does.

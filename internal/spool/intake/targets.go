@@ -43,9 +43,14 @@ func (i *Intake) expand(ctx context.Context, who asker, to message.Address) ([]t
 	if i.o.SRS != nil && i.o.SRS.Ours(to) {
 		return i.reverse(ctx, to)
 	}
-	rs, err := i.accounts.Resolve(ctx, to)
+	behind := i.o.Behind != nil && i.o.Behind(to.Domain)
+	var rs []account.Recipient
+	var err error
+	if !behind {
+		rs, err = i.accounts.Resolve(ctx, to)
+	}
 	switch {
-	case errors.Is(err, account.ErrNoSuchUser) && i.o.Routed != nil && i.o.Routed(to.Domain):
+	case behind, errors.Is(err, account.ErrNoSuchUser) && i.o.Routed != nil && i.o.Routed(to.Domain):
 		// An inner server may take these for a route to yet another host, and
 		// believes us more than it would a stranger.
 		if who == stranger && strings.ContainsAny(to.Local, "%!@") {
