@@ -13,6 +13,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -312,6 +314,7 @@ func servePolicies(t *testing.T, a *authority, policies map[string]string, untru
 			return nil, fmt.Errorf("no host %q", h.ServerName)
 		}},
 		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          log.New(io.Discard, "", 0), // it would tell of clients that rightly go
 	}
 	go func() { _ = s.ServeTLS(l, "", "") }()
 	t.Cleanup(func() { s.Close() })
