@@ -147,16 +147,16 @@ func srsFits(a message.Address) bool {
 	return len(a.String())-len(a.Domain)-len("@") <= srsLocalOctetsMax
 }
 
-// Ours reports whether the local part looks like one that Forward makes,
-// whether or not Reverse takes it.
+// Ours reports whether an address looks like one that Forward makes, whether or
+// not Reverse takes it. What another forwarder has rewritten is that one's.
 func (s *SRS) Ours(addr message.Address) bool {
 	kind, _ := srsKind(addr.Local)
-	return kind != 0
+	return kind != 0 && addr.Domain == s.o.Domain
 }
 
 // Reverse returns the sender that an address was made of. It does not look at
-// the domain: the caller asks for addresses of its own domains only. The error
-// wraps ErrSRS and says what is wrong.
+// the domain: the caller asks Ours before. The error wraps ErrSRS and says what
+// is wrong.
 func (s *SRS) Reverse(addr message.Address) (message.Address, error) {
 	kind, tail := srsKind(addr.Local)
 	if kind == 0 {

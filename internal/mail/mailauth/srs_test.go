@@ -124,6 +124,24 @@ func TestSRS_Reverse_Refuses(t *testing.T) {
 	}
 }
 
+// TestSRS_Ours: what other forwarders rewrite is for them to undo.
+func TestSRS_Ours(t *testing.T) {
+	s := newSRS(t, &fixed{dkimNow}, "fwd.test")
+	ours := s.Forward(address(t, "one@example.org"))
+	for a, want := range map[message.Address]bool{
+		ours: true,
+		{Local: ours.Local, Domain: "other.test"}:        false,
+		{Local: ours.Local, Domain: "sub.fwd.test"}:      false,
+		{Local: "SRS1=x", Domain: "fwd.test"}:            true,
+		{Local: "one", Domain: "fwd.test"}:               false,
+		address(t, "SRS0=HHHH=TT=b.test=one@forward.er"): false,
+	} {
+		if got := s.Ours(a); got != want {
+			t.Errorf("%s: got %v", a, got)
+		}
+	}
+}
+
 // TestSRS_Case: hosts on the way may change the case of a local part.
 func TestSRS_Case(t *testing.T) {
 	s := newSRS(t, &fixed{dkimNow}, "fwd.test")
