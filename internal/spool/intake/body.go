@@ -60,6 +60,9 @@ func (i *Intake) Begin(ctx context.Context, e smtp.Envelope) (*Body, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := i.reportsOnly(&e); err != nil {
+		return nil, err
+	}
 	// What the client says of the size spares both of us the transfer.
 	if err := i.fits(ctx, &e, ts, e.Size); err != nil {
 		return nil, err

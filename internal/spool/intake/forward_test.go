@@ -84,6 +84,45 @@ func TestSRS_bounceFindsItsWay(t *testing.T) {
 	wantReply(t, r.Recipient(t.Context(), addr(t, "p@q.example"), forged), 550, "5.1.1")
 }
 
+// TestSRS_ofOthers: what another forwarder has rewritten is an address like any
+// other: users may write to it, a report finds its way, and we are no relay.
+func TestSRS_ofOthers(t *testing.T) {
+	r, _ := forwarding(t, Options{Submission: true})
+	other := "SRS0=HHHH=TT=y.example=x@forward.example"
+	id, err := r.send(r.from("one", other), subject("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.wantFate(id, other+" queued")
+	if id, err = r.Post(t.Context(), Post{To: parse(t, other), Body: []byte(notice)}); err != nil {
+		t.Fatal(err)
+	}
+	r.wantFate(id, other+" queued")
+	e := r.envelope("", "mover@demo.test")
+	back := r.Intake.o.SRS.Forward(addr(t, "x@y.example"))
+	back.Domain = "forward.example" // a genuine hash, and a domain that is not ours
+	wantReply(t, r.Rcpt(t.Context(), &e, back), 550, "5.7.1")
+}
+
+// TestSRS_reportsOnly: whoever has seen a rewritten sender cannot have us carry
+// what he likes there. Only at DATA: a host that asks at RCPT whether our sender
+// exists may do so with any of its own.
+func TestSRS_reportsOnly(t *testing.T) {
+	r, _ := forwarding(t, Options{})
+	back := r.Intake.o.SRS.Forward(addr(t, "x@y.example")).String()
+	e := r.envelope("p@q.example", back)
+	if err := r.Rcpt(t.Context(), &e, e.Recipients[0].To); err != nil {
+		t.Error(err)
+	}
+	_, err := r.send(e, subject("x"))
+	wantReply(t, err, 550, "5.7.1")
+	_, err = r.send(r.envelope("p@q.example", "one@demo.test", back), subject("x"))
+	wantReply(t, err, 550, "5.7.1")
+	if _, err := r.send(r.envelope("", back), subject("x")); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestForward_loop: what an address has forwarded is not forwarded by it
 // again, and nobody's copy is lost in silence.
 func TestForward_loop(t *testing.T) {

@@ -95,6 +95,22 @@ func (i *Intake) reverse(ctx context.Context, to message.Address) ([]target, err
 	return resolved(back, rs), nil
 }
 
+// reportsOnly refuses what a stranger sends to a sender that we rewrote, unless
+// it has the null reverse-path as reports have (RFC 5321 §4.5.5): such an address
+// stands in all that we forward, and is no way through us for anything else. At
+// RCPT it is good for every sender, since hosts ask there whether it exists.
+func (i *Intake) reportsOnly(e *smtp.Envelope) error {
+	if i.o.SRS == nil || e.From.IsZero() || i.askerOf(e) != stranger {
+		return nil
+	}
+	for _, r := range e.Recipients {
+		if i.o.SRS.Ours(r.To) {
+			return &smtp.Reply{Code: 550, Enhanced: "5.7.1", Text: r.To.String() + " takes reports on delivery only, with the sender <>"}
+		}
+	}
+	return nil
+}
+
 // queueable refuses targets elsewhere while they cannot be queued.
 func (i *Intake) queueable(to message.Address, ts []target) error {
 	for _, t := range ts {
