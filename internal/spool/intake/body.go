@@ -96,7 +96,7 @@ func (i *Intake) newID() (string, error) {
 func (b *Body) prefix() []byte {
 	fields := trace(b.in.o.Hostname, b.id, &b.e, b.at)
 	b.skip = int64(len(returnPath(b.e.From)))
-	if via := forwarder(b.targets); !via.IsZero() {
+	if via := forwardedAs(b.targets); !via.IsZero() {
 		fields = slices.Insert(fields, int(b.skip), []byte("Delivered-To: "+smtp.TracePath(via)+"\r\n")...)
 	}
 	return fields

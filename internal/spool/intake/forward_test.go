@@ -139,6 +139,12 @@ func TestForward_loop(t *testing.T) {
 	wantReply(t, err, 554, "5.4.6")
 	_, err = r.send(r.envelope("x@y.example", "list@demo.test", "one@demo.test"), returned("list@demo.test"))
 	wantReply(t, err, 554, "5.4.6")
+	// It comes back to what was named, or to what is behind that.
+	must(t, r.accounts.AddAlias(t.Context(), addr(t, "team@demo.test"), parse(t, "one@demo.test", "mover@demo.test", "keeper@demo.test")...))
+	for _, to := range []string{"team@demo.test", "team+x@demo.test"} {
+		_, err = r.send(r.envelope("x@y.example", "team@demo.test"), returned(to))
+		wantReply(t, err, 554, "5.4.6")
+	}
 	id, err := r.send(r.envelope("x@y.example", "keeper@demo.test"), returned("keeper@demo.test"))
 	if err != nil {
 		t.Fatal(err)
@@ -163,15 +169,20 @@ func TestForward_loop(t *testing.T) {
 	wantReply(t, err, 554, "5.4.6")
 }
 
-// TestForward_namesNobodyElse: the recipients of one forwarder do not learn of
-// another.
+// TestForward_namesNobodyElse: whoever gets a message learns of no address but
+// the one that led to him, of blind copies least of all; and the sender, who
+// gets the header back in reports, not of what is behind it.
 func TestForward_namesNobodyElse(t *testing.T) {
 	r, _ := forwarding(t, Options{})
+	must(t, r.accounts.AddAlias(t.Context(), addr(t, "team@demo.test"), parse(t, "one@demo.test", "mover@demo.test")...))
 	for to, want := range map[string]string{
 		"list@demo.test": "list@demo.test", "one@demo.test": "", "mover@demo.test": "mover@demo.test",
-		"mover@demo.test list@demo.test": "", "mover@demo.test one@demo.test": "mover@demo.test",
+		"mover@demo.test list@demo.test": "", "mover@demo.test one@demo.test": "", "one@demo.test mover@demo.test": "",
+		"mover@demo.test a@b.example": "", "team@demo.test": "team@demo.test", "mover+x@demo.test": "mover+x@demo.test",
 	} {
-		id, err := r.send(r.envelope("x@y.example", strings.Fields(to)...), subject("x"))
+		r.Intake.o.Submission = strings.Contains(to, "a@b.example") // which strangers cannot
+		e := r.from("one", strings.Fields(to)...)
+		id, err := r.send(e, subject("x"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -3,9 +3,12 @@ package intake
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
+	"github.com/breakwater-mail/breakwater/internal/store/account"
 )
 
 const (
@@ -92,17 +95,26 @@ func isField(line []byte) bool {
 }
 
 // deliveredTo reports whether a header says that the message has been
-// delivered to an address before.
-func deliveredTo(raw []byte, to message.Address) bool {
+// delivered to one of some addresses before, with whatever detail.
+func deliveredTo(raw []byte, to ...message.Address) bool {
 	for f := range message.Fields(raw) {
 		if !f.Is("Delivered-To") {
 			continue
 		}
 		for _, a := range message.ParseAddressList(f.Value()) {
-			if have, ok := addressOf(a); ok && sameAddress(have, to) {
+			have, ok := addressOf(a)
+			if ok && slices.ContainsFunc(to, func(t message.Address) bool { return sameAddress(undetailed(have), undetailed(t)) }) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// undetailed is an address without its detail (RFC 5233).
+func undetailed(a message.Address) message.Address {
+	if local, _, ok := strings.Cut(a.Local, account.Delimiter); ok && local != "" {
+		a.Local = local
+	}
+	return a
 }

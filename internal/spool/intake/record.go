@@ -134,7 +134,7 @@ func (b *Body) recipient(ctx context.Context, t target) (fate.Recipient, error) 
 		return r, fmt.Errorf("resolve sender: %w", err)
 	}
 	r.State = fate.Queued
-	if !t.Via.IsZero() && b.head != nil && deliveredTo(b.seen(), t.Via) {
+	if !t.Via.IsZero() && b.head != nil && deliveredTo(b.seen(), t.Via, t.named.To) {
 		return b.looped(r, t)
 	}
 	return r, nil

@@ -191,21 +191,20 @@ func inCompany(e *smtp.Envelope, to message.Address, err error) error {
 	return &smtp.Reply{Code: 451, Enhanced: "4.2.0", Text: "A recipient has changed just now, try again: " + to.String()}
 }
 
-// forwarder is the address of ours that forwards the message, if it is a
-// single one. Of several none is named, since the recipients of one would
-// learn of the others; the message that comes back to one of them will then
-// have its name.
-func forwarder(ts []target) (via message.Address) {
+// forwardedAs is the address under which a message is forwarded: the one that the
+// sender has named. Where he has named several none is told, since the recipients
+// of one would learn of the others; what comes back to one of them will then
+// have its name. What is behind the named one is told to nobody.
+func forwardedAs(ts []target) message.Address {
 	for _, t := range ts {
-		switch {
-		case !t.Remote() || t.Via.IsZero() || t.Via == via:
-		case via.IsZero():
-			via = t.Via
-		default:
+		if t.named.To != ts[0].named.To {
 			return message.Address{}
 		}
 	}
-	return via
+	if !hasForwards(ts) {
+		return message.Address{}
+	}
+	return ts[0].named.To
 }
 
 // rewritten is the sender for a target, where it is another than the
