@@ -279,7 +279,7 @@ func (q *Queue) putOff(m *fate.Message, t *task, os []Outcome, falls []fall, whi
 	}
 	for _, i := range which {
 		os[i].State = fate.Deferred
-		os[i].Reason = cut("Refused for good, but the sender cannot be told yet: "+os[i].Reason, fate.ReasonMax)
+		os[i].Reason = cut(prefaced(os[i].Reason, "Refused for good, but the sender cannot be told yet: "), fate.ReasonMax)
 		falls[i] = fall{state: fate.Deferred, due: now.Add(untoldPause).UnixNano(), tried: true}
 	}
 }

@@ -23,6 +23,9 @@ const (
 	// on before it ends with the sender untold.
 	untoldPause = 5 * time.Minute
 	untoldMax   = 24 * time.Hour
+	// untriedStatus is of what has waited for too long, when nothing else is
+	// known (RFC 3463 §3.5).
+	untriedStatus = "4.4.7"
 )
 
 // about is what a report tells of.
@@ -104,9 +107,9 @@ func (q *Queue) told(m *fate.Message, a about, r fate.Recipient, e fate.Event, t
 	if !r.Rcpt.IsZero() {
 		named = r.Rcpt // what the sender knows; where it leads is not for everyone to know
 	}
-	out := dsn.Recipient{
-		Final: named, Original: r.Orcpt,
-		Reply: e.Reply, Reason: e.Reason,
+	out := dsn.Recipient{Final: named, Original: r.Orcpt, Reply: e.Reply, Reason: e.Reason}
+	if e.Reply == "" {
+		out.Status, out.Reason = finding(e.Reason)
 	}
 	if r.Attempts > 0 || e.Via != "" || e.Reply != "" {
 		out.LastTry = tried
@@ -124,7 +127,30 @@ func (q *Queue) told(m *fate.Message, a about, r fate.Recipient, e fate.Event, t
 	default:
 		out.Action = dsn.Relayed
 	}
+	if a == success || a == delay && !out.Status.Valid(400) {
+		out.Status = "" // it speaks of something else
+	}
 	return out
+}
+
+// finding parts what this host found out by itself, where no other has said
+// anything: a status code (RFC 3463), then a sentence. There may be no code.
+func finding(reason string) (smtp.EnhancedCode, string) {
+	word, sentence, _ := strings.Cut(reason, " ")
+	c := smtp.EnhancedCode(word)
+	if c == "" || !c.Valid(400) && !c.Valid(500) {
+		return "", reason
+	}
+	return c, sentence
+}
+
+// prefaced puts words before a sentence of ours, but after its code.
+func prefaced(reason, words string) string {
+	c, sentence := finding(reason)
+	if c == "" {
+		return words + sentence
+	}
+	return string(c) + " " + words + sentence
 }
 
 // post makes a report and sends it, with the null reverse-path.
@@ -231,7 +257,10 @@ func (q *Queue) expire(ctx context.Context, t *task) []fall {
 	}
 	why := fmt.Sprintf("Given up after %s. ", days(q.o.Expire))
 	return q.giveUp(ctx, t, m, func(e fate.Event) fate.Event {
-		e.Reason = why + e.Reason
+		if c, _ := finding(e.Reason); c == "" && e.Reply == "" {
+			e.Reason = untriedStatus + " " + e.Reason
+		}
+		e.Reason = prefaced(e.Reason, why)
 		return e
 	})
 }
