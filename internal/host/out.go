@@ -83,7 +83,7 @@ func openOut(c Config, s *Store, resolver *dns.Client, reg prometheus.Registerer
 	o.queue = queue.New(queue.Options{
 		Hostname: hostname, Bodies: s.Mailboxes, Router: o.router(resolver != nil),
 		Max: c.Queue.MaxRecipients, Workers: c.Delivery.MaxConns, PerDestination: c.Delivery.MaxPerDestination,
-		Schedule: schedule, Expire: c.Queue.Expire.Std(), Warn: c.Queue.Warn.Std(),
+		Schedule: schedule, Expire: c.Queue.Expire.Std(), Warn: c.Queue.warn(),
 		Log: log, Metrics: queue.NewMetrics(reg),
 	}, s.Fates, observed{o.delivery, o.guard}, o)
 	s.Fates.OnUpdate(o.queue.Update)

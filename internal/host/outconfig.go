@@ -26,6 +26,14 @@ type QueueConfig struct {
 	Warn          Duration   `toml:"warn" doc:"When its sender is told that it is late; 0: never."`
 }
 
+// warn is Warn as the queue takes it, to whom 0 is its default.
+func (q *QueueConfig) warn() time.Duration {
+	if q.Warn == 0 {
+		return -1
+	}
+	return q.Warn.Std()
+}
+
 // DeliveryConfig has how mail leaves.
 type DeliveryConfig struct {
 	Hold              bool     `toml:"hold" doc:"Hold all mail for other hosts instead of sending it; see breakwater queue."`
