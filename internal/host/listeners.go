@@ -159,7 +159,7 @@ func (c *Config) sessionOptions(kind session.Kind) session.Options {
 func services(c Config, s *Store, e *edge, a *away, reg prometheus.Registerer, log *slog.Logger) map[string]serveConn {
 	users := mailroom{Intake: a.out.intake(intake.Options{
 		Submission: true, AnyFrom: !c.Submission.CheckFrom, Limiter: a.out.guard, Correspondents: e.policy,
-	}, log), given: &a.watch.given, seen: a.out.guard.Seen}
+	}, log), given: &a.watch.given, seen: a.out.guard.Seen, withdrawn: a.out.guard.Withdrawn}
 	userMetrics := session.NewMetrics(reg, session.Submission.String())
 	smtpServer := func(kind session.Kind, room session.Mailroom, metrics *session.Metrics) *session.Server {
 		o := c.sessionOptions(kind)
@@ -197,10 +197,12 @@ func services(c Config, s *Store, e *edge, a *away, reg prometheus.Registerer, l
 type mailroom struct {
 	*intake.Intake
 	given *atomic.Int64 // messages that were answered with 250
-	// seen hears where a user's mail comes from, taken of what was taken.
-	// Either may be nil; neither may block.
-	seen  func(id account.ID, ip netip.Addr)
-	taken func(ctx context.Context, e *session.Envelope, id string)
+	// seen hears where a user's mail comes from, withdrawn how many recipients
+	// were accepted of a user for nothing, taken of what was taken. Each may be
+	// nil; none may block.
+	seen      func(id account.ID, ip netip.Addr)
+	withdrawn func(id account.ID, n int)
+	taken     func(ctx context.Context, e *session.Envelope, id string)
 }
 
 // Open implements session.Mailroom.
@@ -211,37 +213,48 @@ func (m mailroom) Open(ctx context.Context, e *session.Envelope) (session.Transa
 	if m.seen != nil && e.Account != 0 {
 		m.seen(account.ID(e.Account), e.RemoteIP)
 	}
-	return transaction{m, e}, nil
+	return &transaction{mailroom: m, e: e}, nil
 }
 
 // transaction is one of an intake, which keeps nothing between RCPT and DATA.
+// It belongs to the session's goroutine.
 type transaction struct {
 	mailroom
-	e *session.Envelope
+	e    *session.Envelope
+	open int // recipients that were accepted, and of whose message nothing has come yet
 }
 
 // Recipient implements session.Transaction.
-func (m transaction) Recipient(ctx context.Context, to message.Address) error {
-	return m.Rcpt(ctx, m.e, to)
+func (t *transaction) Recipient(ctx context.Context, to message.Address) error {
+	err := t.Rcpt(ctx, t.e, to)
+	if err == nil {
+		t.open++
+	}
+	return err
 }
 
-// Close implements session.Transaction.
-func (m transaction) Close() {}
+// Close implements session.Transaction: what was given up, or refused after
+// all, shall cost a user nothing.
+func (t *transaction) Close() {
+	if t.withdrawn != nil && t.e.Account != 0 && t.open > 0 {
+		t.withdrawn(account.ID(t.e.Account), t.open)
+	}
+}
 
 // Begin implements session.Transaction.
-func (m transaction) Begin(ctx context.Context, e session.Envelope) (session.Body, error) {
-	b, err := m.Intake.Begin(ctx, e)
+func (t *transaction) Begin(ctx context.Context, e session.Envelope) (session.Body, error) {
+	b, err := t.Intake.Begin(ctx, e)
 	if err != nil {
 		return nil, err
 	}
-	return counted{b, m.mailroom, e}, nil
+	return counted{b, t, e}, nil
 }
 
 // counted is a body whose 250 is counted: the audit compares that with what is
 // booked.
 type counted struct {
 	*intake.Body
-	m mailroom
+	t *transaction
 	e session.Envelope
 }
 
@@ -249,9 +262,10 @@ type counted struct {
 func (b counted) Commit(ctx context.Context) (string, error) {
 	id, err := b.Body.Commit(ctx)
 	if err == nil {
-		b.m.given.Add(1)
-		if b.m.taken != nil {
-			b.m.taken(ctx, &b.e, id)
+		b.t.open = 0
+		b.t.given.Add(1)
+		if b.t.taken != nil {
+			b.t.taken(ctx, &b.e, id)
 		}
 	}
 	return id, err

@@ -110,6 +110,42 @@ func TestHost_holdsWithoutANextHop(t *testing.T) {
 	h.balanced()
 }
 
+// TestHost_limitsCountWhatIsSent: recipients of a transaction that is given up
+// cost nothing, those of a message do.
+func TestHost_limitsCountWhatIsSent(t *testing.T) {
+	h := newTestHost(t, func(c *Config) { c.Submission.PerHour = 2 })
+	c, err := smtp.Dial(h.bound.Addr("submission"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := errors.Join(c.StartTLS(h.clientTLS()), c.Auth(smtp.PlainAuth("", "one@demo.test", testPassword, "127.0.0.1"))); err != nil {
+		t.Fatal(err)
+	}
+	named := func() error {
+		return errors.Join(c.Mail("one@demo.test"), c.Rcpt("two@demo.test"), c.Rcpt("friend@elsewhere.test"))
+	}
+	for range 3 {
+		if err := errors.Join(named(), c.Reset()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := named(); err != nil {
+		t.Fatal(err)
+	}
+	w, err := c.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(w, "Subject: counts\r\n\r\n"); err != nil || w.Close() != nil {
+		t.Fatal("not taken")
+	}
+	var reply *textproto.Error
+	if err := errors.Join(c.Mail("one@demo.test"), c.Rcpt("two@demo.test")); !errors.As(err, &reply) || reply.Code != 450 {
+		t.Errorf("beyond the limit: %v", err)
+	}
+}
+
 // TestHost_edgeModeQueues: mail for an inner server that is down is kept, if so
 // configured, and is there when the server is back.
 func TestHost_edgeModeQueues(t *testing.T) {

@@ -66,6 +66,9 @@ func (g *Guard) Message(id account.ID, to []message.Address) *smtp.Reply {
 // Accepted hears of a message that was taken. All was counted before.
 func (g *Guard) Accepted(account.ID, []message.Address) {}
 
+// Withdrawn is Restraint.Withdrawn.
+func (g *Guard) Withdrawn(id account.ID, n int) { g.r.Withdrawn(id, n) }
+
 // Seen is Restraint.Seen.
 func (g *Guard) Seen(id account.ID, from netip.Addr) { g.r.Seen(id, from) }
 
