@@ -24,7 +24,7 @@ type submission struct {
 	senders   int
 	dated     bool
 	messageID string
-	author    message.Domain // of the first mailbox in From
+	author    message.Address // the first mailbox in From
 }
 
 // edit returns the header without its blank line: without what must not leave,
@@ -88,7 +88,7 @@ func (s *submission) checkAuthors(name, value string) error {
 		}
 		addr, ok := addressOf(a)
 		if seen++; seen == 1 && name == "From" {
-			s.author = addr.Domain
+			s.author = addr
 		}
 		if s.maySend == nil {
 			continue
@@ -109,7 +109,7 @@ func (s *submission) checkAuthors(name, value string) error {
 func (s *submission) complete() {
 	add := func(field string) { s.out = append(append(s.out, field...), '\r', '\n') }
 	if s.froms == 0 && !s.sender.IsZero() {
-		s.author = s.sender.Domain
+		s.author = s.sender
 		add("From: <" + smtp.TracePath(s.sender) + ">")
 	}
 	if !s.dated {

@@ -178,13 +178,20 @@ func (b *Body) leave() (err error) {
 		return err
 	}
 	b.head.raw = nil
-	if b.in.o.Signer != nil && b.away {
-		b.sig = b.in.o.Signer.Begin(b.edit.author)
+	if b.in.o.Signer != nil && b.away && b.signs() {
+		b.sig = b.in.o.Signer.Begin(b.edit.author.Domain)
 	}
 	if err := b.store(b.left); err != nil {
 		return err
 	}
 	return b.store([]byte("\r\n"))
+}
+
+// signs tells whether the author's domain may answer for a user's message: not
+// if the author is another's, which Options.AnyFrom lets through.
+func (b *Body) signs() bool {
+	author := b.edit.author
+	return !author.IsZero() && b.in.accounts.MaySend(account.ID(b.e.Account), author)
 }
 
 func hasRemotes(ts []target) bool {

@@ -152,11 +152,11 @@ func TestSubmission_author(t *testing.T) {
 	if _, err := submitted(s, "Sender: one@demo.test\r\nFrom: a <b@granted.test>, one@demo.test\r\nMessage-ID: <x@y> \r\n\r\n", 9); err != nil {
 		t.Fatal(err)
 	}
-	if s.author != "granted.test" || s.messageID != "<x@y>" {
+	if s.author.Domain != "granted.test" || s.messageID != "<x@y>" {
 		t.Errorf("author %q, id %q", s.author, s.messageID)
 	}
 	s = ours()
-	if _, err := submitted(s, "Subject: x\r\n\r\n", 9); err != nil || s.author != "demo.test" || s.messageID != "<abc@mail.demo.test>" {
+	if _, err := submitted(s, "Subject: x\r\n\r\n", 9); err != nil || s.author.Domain != "demo.test" || s.messageID != "<abc@mail.demo.test>" {
 		t.Errorf("author %q, id %q, %v", s.author, s.messageID, err)
 	}
 }

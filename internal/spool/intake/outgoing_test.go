@@ -230,6 +230,26 @@ func TestSubmission_unsigned(t *testing.T) {
 	}
 }
 
+// TestSubmission_signsAsNobodyElse: where any From is let through, the domain of
+// another author does not answer for it.
+func TestSubmission_signsAsNobodyElse(t *testing.T) {
+	r, all := newOutgoing(t, Options{Submission: true, AnyFrom: true}, "boss")
+	must(t, r.accounts.AddDomain(t.Context(), "away.test"))
+	one, err := r.accounts.AddAccount(t.Context(), addr(t, "one@away.test"), "password", account.Settings{})
+	must(t, err, r.accounts.AddAlias(t.Context(), addr(t, "info@demo.test"), one.Address))
+	e := r.envelope("one@away.test", "a@b.example")
+	e.Account, e.User = uint64(one.ID), one.Address
+	for field, want := range map[string]int{
+		"From: boss@demo.test": 0, "From: boss@demo.test, info@demo.test": 0, "From: info+x@demo.test": 1, "From: one@away.test": 0,
+		"From: demo.test": 0, "Subject: x": 0,
+	} {
+		all.signed = nil
+		if _, err := r.send(e, field+"\r\n\r\n"); err != nil || len(all.signed) != want {
+			t.Errorf("%s: %v, signed %d times", field, err, len(all.signed))
+		}
+	}
+}
+
 func TestSubmission_limits(t *testing.T) {
 	r, all := newOutgoing(t, Options{Submission: true}, "one", "two")
 	e := r.from("one", "a@b.example", "two@demo.test")
