@@ -43,6 +43,9 @@ func openWatch(c Config, s *Store, o *out, reg prometheus.Registerer, log *slog.
 		Every: c.Ledger.Audit.Std(), Log: log, Metrics: ledger.NewMetrics(reg),
 	}, ledger.Witnesses{Table: s.Fates, Queue: o.queue, Bodies: s.Mailboxes, Asides: s.Index, Given: w.given.Load})
 	w.ledger = s.ledger(w.audit)
+	if reg != nil {
+		reg.MustRegister(newBacklogCollector(o.queue.Backlog))
+	}
 	return w, nil
 }
 
