@@ -282,3 +282,28 @@ func dialerTo(addr string) func(ctx context.Context, network, _ string) (net.Con
 		return d.DialContext(ctx, network, addr)
 	}
 }
+
+// imapLogin tries a password of user 0 at IMAP.
+func (h *outHost) imapLogin(password string) error {
+	conf, err := h.TLS()
+	if err != nil {
+		return err
+	}
+	c, err := wire.DialIMAP(h.IMAPS, conf)
+	if err != nil {
+		return err
+	}
+	defer c.Conn.Close()
+	return c.Login(h.User(0), password)
+}
+
+// bareKey gives the base64 of an Ed25519 key out of that of its
+// SubjectPublicKeyInfo, whose last 32 octets it is (RFC 8410 §4).
+func bareKey(t *testing.T, spki string) string {
+	t.Helper()
+	der, err := base64.StdEncoding.DecodeString(spki)
+	if err != nil || len(der) != 44 {
+		t.Fatalf("a key of %d octets: %v", len(der), err)
+	}
+	return base64.StdEncoding.EncodeToString(der[12:])
+}
