@@ -76,9 +76,11 @@ func (q *Queue) selected(ctx context.Context, s Selection) ([]ref, error) {
 		}
 		lsn = m.LSN
 	}
-	q.mu.Lock()
-	refs := q.m.find(q.m.matcher(s, lsn))
-	q.mu.Unlock()
+	var refs []ref
+	q.pieces(func(from, upto int) bool {
+		refs = q.m.find(q.m.matcher(s, lsn), from, upto, refs)
+		return upto < q.m.t.used
+	})
 	slices.SortFunc(refs, func(a, b ref) int { return cmp.Or(cmp.Compare(a.lsn, b.lsn), cmp.Compare(a.rcpt, b.rcpt)) })
 	if s.Sender == "" {
 		return refs, nil

@@ -13,67 +13,134 @@ import (
 // reads.
 const linesMax = 1000
 
+// pieceSlots is how many slots or destinations are looked at before attempts
+// get their turn: a millisecond or two.
+const pieceSlots = 1 << 14
+
 // Backlog tells how far behind the queue is.
 func (q *Queue) Backlog() Backlog {
 	b, _ := q.backlog(linesMax)
 	return b
 }
 
-// backlog tells of up to n destinations, and how many are down.
+// backlog tells of up to n destinations, and how many are down. It looks at
+// everything, a piece at a time, so that attempts do not wait for it: what
+// moves meanwhile may be counted where it was, or where it is.
 func (q *Queue) backlog(n int) (Backlog, int) {
 	q.takeIn()
+	var c count
+	q.pieces(func(from, upto int) bool {
+		c.entries(q.m, from, upto)
+		return upto < q.m.t.used
+	})
+	q.pieces(func(from, upto int) bool {
+		c.destinations(q.m, q.now(), from, upto)
+		return upto < len(q.m.dests)
+	})
+	others := max(0, len(c.lines)-n)
+	c.lines = largest(c.lines, n)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	b := q.m.backlog(q.now(), n)
-	b.Loading = q.loading
+	b := c.backlog(q.m, q.now())
+	b.Loading, b.Others = q.loading, others
 	return b, q.m.downs
 }
 
-func (m *machine) backlog(now int64, n int) Backlog {
-	oldest := make([]uint32, len(m.dests))
-	m.t.each(0, m.t.used, func(_ slot, e *entry) {
-		if o := &oldest[e.dest]; e.place != held && (*o == 0 || e.received < *o) {
+// pieces calls fn with the places of one piece after the other, as long as it
+// says that there are more. It holds mu during each call, and not in between.
+func (q *Queue) pieces(fn func(from, upto int) bool) {
+	for from, more := 0, true; more; from += pieceSlots {
+		q.mu.Lock()
+		more = fn(from, from+pieceSlots)
+		q.mu.Unlock()
+	}
+}
+
+// count is a Backlog that is being made.
+type count struct {
+	total  Line
+	oldest []uint32 // by destination
+	lines  []sized
+}
+
+// sized is a destination by its size.
+type sized struct {
+	id      uint32
+	entries uint32
+	name    string
+}
+
+// entries looks for the oldest in some slots.
+func (c *count) entries(m *machine, from, upto int) {
+	if n := len(m.dests) - len(c.oldest); n > 0 {
+		c.oldest = append(c.oldest, make([]uint32, n)...)
+	}
+	m.t.each(from, upto, func(_ slot, e *entry) {
+		if o := &c.oldest[e.dest]; e.place != held && (*o == 0 || e.received < *o) {
 			*o = e.received
 		}
 	})
-	b := Backlog{At: timeOf(now)}
-	var ids []uint32
-	for id, d := range m.dests {
+}
+
+// destinations adds up some destinations.
+func (c *count) destinations(m *machine, now int64, from, upto int) {
+	for id := from; id < min(upto, len(m.dests)); id++ {
+		d := m.dests[id]
 		if d == nil || d.entries() == 0 {
 			continue
 		}
-		ids = append(ids, uint32(id))
-		b.Total.Queued += int(d.queued)
-		b.Total.Deferred += int(d.deferred)
-		b.Total.Held += int(d.held)
-		b.Total.Active += int(d.busy)
-		if o := timeOf(nanos(oldest[id])); !o.IsZero() && (b.Total.Oldest.IsZero() || o.Before(b.Total.Oldest)) {
-			b.Total.Oldest = o
-		}
-		if next := m.nextTry(now, d); !next.IsZero() && (b.Total.Next.IsZero() || next.Before(b.Total.Next)) {
-			b.Total.Next = next
-		}
+		c.lines = append(c.lines, sized{uint32(id), d.entries(), d.name})
+		t := &c.total
+		t.Queued += int(d.queued)
+		t.Deferred += int(d.deferred)
+		t.Held += int(d.held)
+		t.Active += int(d.busy)
+		t.Oldest = sooner(t.Oldest, c.oldestOf(uint32(id)))
+		t.Next = sooner(t.Next, m.nextTry(now, d))
 	}
+}
+
+// oldestOf is when the oldest of a destination was received; zero if there is
+// none, or if it is newer than the look at all entries.
+func (c *count) oldestOf(id uint32) time.Time {
+	if int(id) >= len(c.oldest) {
+		return time.Time{}
+	}
+	return timeOf(nanos(c.oldest[id]))
+}
+
+// sooner is the earlier of two times; the zero Time is none.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// backlog makes it whole: with the lines that are left.
+func (c *count) backlog(m *machine, now int64) Backlog {
+	b := Backlog{At: timeOf(now), Total: c.total}
 	b.Total.Rate = m.rate.perSecond(now)
 	b.Total.Drain = drain(b.Total)
 	b.Total.Limit = m.o.Workers
-	b.Others = max(0, len(ids)-n)
-	for _, id := range m.largest(ids, n) {
-		b.Destinations = append(b.Destinations, m.line(now, m.dests[id], oldest[id]))
+	for _, l := range c.lines {
+		if d := m.dests[l.id]; d != nil && d.name == l.name {
+			b.Destinations = append(b.Destinations, m.line(now, d, c.oldestOf(l.id)))
+		}
 	}
 	return b
 }
 
 // largest gives the n destinations with the most entries, most first. It
 // sorts only those that have as many as the last of them, or more.
-func (m *machine) largest(ids []uint32, n int) []uint32 {
+func largest(all []sized, n int) []sized {
 	if n <= 0 {
 		return nil
 	}
-	if len(ids) > n {
-		sizes := make([]uint32, len(ids))
-		for i, id := range ids {
-			sizes[i] = m.dests[id].entries()
+	if len(all) > n {
+		sizes := make([]uint32, len(all))
+		for i, l := range all {
+			sizes[i] = l.entries
 		}
 		slices.Sort(sizes)
 		least, room := sizes[len(sizes)-n], n
@@ -82,25 +149,25 @@ func (m *machine) largest(ids []uint32, n int) []uint32 {
 				room--
 			}
 		}
-		ids = slices.DeleteFunc(ids, func(id uint32) bool {
-			if size := m.dests[id].entries(); size != least {
-				return size < least
+		all = slices.DeleteFunc(all, func(l sized) bool {
+			if l.entries != least {
+				return l.entries < least
 			}
 			room--
 			return room < 0
 		})
 	}
-	slices.SortFunc(ids, func(x, y uint32) int {
-		return cmp.Or(cmp.Compare(m.dests[y].entries(), m.dests[x].entries()), cmp.Compare(m.dests[x].name, m.dests[y].name))
+	slices.SortFunc(all, func(x, y sized) int {
+		return cmp.Or(cmp.Compare(y.entries, x.entries), cmp.Compare(x.name, y.name))
 	})
-	return ids
+	return all
 }
 
-func (m *machine) line(now int64, d *destination, oldest uint32) Line {
+func (m *machine) line(now int64, d *destination, oldest time.Time) Line {
 	l := Line{
 		Destination: d.name, Error: d.why, Limit: int(d.limit),
 		Queued: int(d.queued), Deferred: int(d.deferred), Held: int(d.held), Active: int(d.busy),
-		Oldest: timeOf(nanos(oldest)), Rate: d.rate.perSecond(now), Next: m.nextTry(now, d),
+		Oldest: oldest, Rate: d.rate.perSecond(now), Next: m.nextTry(now, d),
 	}
 	if d.down {
 		l.Down = timeOf(d.downAt)

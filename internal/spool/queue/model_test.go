@@ -247,7 +247,7 @@ func (p *play) settle(rt *rapid.T) {
 }
 
 func (p *play) reroute(rt *rapid.T) {
-	refs := p.m.find(matcher{})
+	refs := p.m.find(matcher{}, 0, p.m.t.used, nil)
 	if len(refs) == 0 {
 		return
 	}

@@ -49,13 +49,12 @@ func (e *entry) shown() fate.State {
 	return e.state
 }
 
-// find gives all entries that match.
-func (m *machine) find(w matcher) []ref {
-	var out []ref
+// find adds the entries of some slots that match.
+func (m *machine) find(w matcher, from, upto int, out []ref) []ref {
 	if w.none {
 		return out
 	}
-	m.t.each(0, m.t.used, func(_ slot, e *entry) {
+	m.t.each(from, upto, func(_ slot, e *entry) {
 		if w.matches(e) {
 			out = append(out, ref{journal.LSN(e.lsn), int(e.rcpt)})
 		}

@@ -236,3 +236,24 @@ func (q *Queue) Contains(lsn journal.LSN, rcpt int) (bool, error) {
 	}
 	return q.m.t.find(uint64(lsn), uint32(rcpt)) != 0, nil
 }
+
+// Each calls fn with every recipient that is open and known here, in any
+// order. While the queue is being read the error is ErrLoading. What is
+// accepted or ends meanwhile may be told or not. fn is called without a lock.
+func (q *Queue) Each(fn func(lsn journal.LSN, rcpt int)) error {
+	if q.isLoading() {
+		return ErrLoading
+	}
+	q.takeIn()
+	for from, used := 0, 1; from < used; from += pieceSlots {
+		var refs []ref
+		q.mu.Lock()
+		used = q.m.t.used
+		refs = q.m.find(matcher{}, from, from+pieceSlots, refs)
+		q.mu.Unlock()
+		for _, r := range refs {
+			fn(r.lsn, r.rcpt)
+		}
+	}
+	return nil
+}

@@ -159,3 +159,15 @@ func (w *world) end(r ref) {
 	}
 	w.ended[r] = w.now
 }
+
+// backlog is Queue's, of a machine that stands still.
+func (m *machine) backlog(now int64, n int) Backlog {
+	var c count
+	c.entries(m, 0, m.t.used)
+	c.destinations(m, now, 0, len(m.dests))
+	others := max(0, len(c.lines)-n)
+	c.lines = largest(c.lines, n)
+	b := c.backlog(m, now)
+	b.Others = others
+	return b
+}
