@@ -8,6 +8,7 @@ import (
 
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
+	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 	"github.com/breakwater-mail/breakwater/internal/spool/queue"
 	"github.com/breakwater-mail/breakwater/internal/spool/tlspolicy"
 	"github.com/breakwater-mail/breakwater/internal/store/fate"
@@ -187,6 +188,9 @@ func (a *attempt) toHop(g *group) *failure {
 		}
 	}
 	addrs, f := a.d.addresses(a.ctx, g.hop.Host)
+	if f != nil && f.last {
+		return f // there was no time to look
+	}
 	if f != nil {
 		f.state, f.health = fate.Deferred, queue.Down // a name that the operator gave will be mended
 		if f.status[0] == '5' {
@@ -203,8 +207,19 @@ func (p *peer) require() *failure {
 	if f != nil {
 		return never("5.7.30", queue.Up, "The message demands TLS all the way, and that cannot be had with %s (%s).", p.host, f)
 	}
+	p.alone = !p.policy.Must()
 	p.policy, p.strict = strict, true
 	return nil
+}
+
+// insecure is for a host that does not do TLS as it has to. Where a message
+// alone demands that, the host is as good as ever for the others, and the
+// message goes back (RFC 8689 §4.2.1).
+func (p *peer) insecure(status smtp.EnhancedCode, format string, args ...any) *failure {
+	if p.alone {
+		return never("5.7.10", queue.Up, "The message demands TLS all the way. "+format, args...)
+	}
+	return later(status, queue.Down, format, args...)
 }
 
 // toDomain attempts a domain's MX hosts, or the address of a literal.

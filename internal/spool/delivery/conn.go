@@ -25,6 +25,7 @@ type peer struct {
 	hop    *Hop // nil of an MX host
 	policy *tlspolicy.Policy
 	strict bool          // the message has REQUIRETLS
+	alone  bool          // and nobody else demands TLS of the host
 	wait   time.Duration // for the connection
 }
 

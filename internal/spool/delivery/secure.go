@@ -79,7 +79,7 @@ func (d *Delivery) startTLS(ctx context.Context, p *peer, c *conn, nc net.Conn, 
 			return nil
 		}
 		d.o.Metrics.tls[securityFailed].Inc()
-		return later("4.7.10", queue.Down, "The host offers no TLS, which is required (%s).", p.word()).at(c.via, p.word()+", none offered").because(smtp.ErrNotOffered)
+		return p.insecure("4.7.10", "The host offers no TLS, which is required (%s).", p.word()).at(c.via, p.word()+", none offered").because(smtp.ErrNotOffered)
 	}
 	err := c.c.StartTLS(ctx, d.config(p))
 	if err == nil {
@@ -98,19 +98,31 @@ func (d *Delivery) startTLS(ctx context.Context, p *peer, c *conn, nc net.Conn, 
 		d.o.Metrics.tls[securityFailed].Inc()
 		f := refusedBy(r, queue.Down, "The host refused TLS.")
 		f.state = fate.Deferred
+		if p.alone {
+			f.health = queue.Up
+		}
 		return f.at(c.via, p.word()).because(err)
 	case errors.Is(err, smtp.ErrClientTLS):
 		d.o.Metrics.tls[securityFailed].Inc()
 		d.observe(p, c, nc, p.policy.Failure(err))
 		return p.untrusted(err).because(err)
 	}
-	return lost(ctx, err, "starting TLS").because(err)
+	f := lost(ctx, err, "starting TLS")
+	if p.alone && f.health == queue.Down {
+		f.health = queue.Busy // it spoke, and may do so with others
+	}
+	return f.because(err)
 }
 
 // untrusted is for a host whose certificate the policy refuses, or that cannot
 // do TLS.
 func (p *peer) untrusted(err error) *failure {
-	return later("4.7.5", queue.Down, "TLS with the host failed (%s).", p.policy.Failure(err)).at(p.via(), p.word()+", failed")
+	f := p.insecure("4.7.5", "TLS with the host failed (%s).", p.policy.Failure(err))
+	var refused *tlspolicy.Failure
+	if p.alone && !errors.As(err, &refused) { // it may have been the network
+		f = later("4.7.5", queue.Busy, "TLS with the host failed (%s).", p.policy.Failure(err))
+	}
+	return f.at(p.via(), p.word()+", failed")
 }
 
 // observe tells how TLS came out with an MX host.
