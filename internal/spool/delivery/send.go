@@ -110,7 +110,8 @@ func (t *transaction) prepare() *failure {
 }
 
 // choose takes the next recipients with the same sender, as many as go into
-// one transaction.
+// one transaction; with a host that takes no SMTPUTF8, those that need it have
+// one of their own, in which the others do not fail.
 func (t *transaction) choose(x smtp.Extensions) {
 	a := t.a
 	most := rcptMax
@@ -118,11 +119,13 @@ func (t *transaction) choose(x smtp.Extensions) {
 		most = min(most, x.RecipientMax)
 	}
 	t.e.From = a.sender(t.g.left[0])
+	to := func(i int) message.Address { return a.m.Recipients[a.rcpt[i]].Address }
+	plain := to(t.g.left[0]).ASCII()
 	for _, i := range t.g.left {
 		if len(t.at) == most {
 			break
 		}
-		if a.sender(i) != t.e.From {
+		if a.sender(i) != t.e.From || !x.SMTPUTF8 && to(i).ASCII() != plain {
 			continue
 		}
 		r := &a.m.Recipients[a.rcpt[i]]

@@ -242,6 +242,24 @@ func TestSend_unfit(t *testing.T) {
 	}
 }
 
+// TestSend_mixedAddresses: a recipient that a host cannot be named takes none
+// with it whom it can.
+func TestSend_mixedAddresses(t *testing.T) {
+	w := newWorld()
+	h := w.host("example.org", "mx.example.org", "192.0.2.1")
+	h.offers = slices.DeleteFunc(h.offers, func(s string) bool { return s == "SMTPUTF8" })
+	b := newBench(t, w, Options{})
+	m := messageTo("one@example.org", "two@example.org", "three@example.org")
+	m.UTF8, m.Recipients[1].Address.Local = true, "gr\u00fc\u00dfe"
+	r := b.carry(m)
+	b.wantAt(r, 0, fate.Relayed)
+	b.wantAt(r, 1, fate.Bounced, "5.6.7")
+	b.wantAt(r, 2, fate.Relayed)
+	if got := h.got(); len(got) != 1 || len(got[0].rcpt) != 2 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestSend_damagedBody(t *testing.T) {
 	for _, bad := range []int64{5, 100_000} {
 		w := newWorld()
