@@ -10,7 +10,7 @@ var special = [...]netip.Prefix{
 	v4(0, 0, 0, 8), v4(10, 0, 0, 8), v4(100, 64, 0, 10), v4(127, 0, 0, 8), v4(169, 254, 0, 16), v4(172, 16, 0, 12),
 	v4(192, 0, 0, 24), v4(192, 0, 2, 24), v4(192, 168, 0, 16), v4(198, 18, 0, 15), v4(198, 51, 100, 24), v4(203, 0, 113, 24),
 	v4(224, 0, 0, 4), v4(240, 0, 0, 4),
-	v6("\x00\x00\x00\x00\x00\x00\x00\x00", 96), // unspecified, loopback, and IPv4-compatible (RFC 4291 §2.5)
+	v6("\x00\x00\x00\x00\x00\x00\x00\x00", 64), // unspecified, loopback, IPv4-compatible (RFC 4291 §2.5), -translated (RFC 2765)
 	v6("\x00\x64\xff\x9b\x00\x01", 48),         // NAT64 of a site's own (RFC 8215)
 	v6("\x01\x00\x00\x00\x00\x00\x00\x00", 64), // discarded (RFC 6666)
 	v6("\x20\x01\x00\x00", 32),                 // Teredo (RFC 4380)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
@@ -99,10 +100,10 @@ func sooner(a, b *failure) *failure {
 }
 
 // cut shortens a text that others have a hand in to so many octets, and takes
-// out what would break a line.
+// out what would break a line, or be an order to a terminal.
 func cut(s string, octetsMax int) string {
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == utf8.RuneError {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r == utf8.RuneError {
 			return '?'
 		}
 		return r

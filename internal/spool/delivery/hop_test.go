@@ -174,6 +174,7 @@ func TestOptions_forbidden(t *testing.T) {
 		"2001:4860::1": false, "::ffff:127.0.0.1": true, "::ffff:8.8.8.8": false, "::ffff:10.1.0.1": false, "::7f00:1": true,
 		"64:ff9b::7f00:1": true, "64:ff9b::808:808": false, "64:ff9b::a01:1": false, "64:ff9b:1::1": true,
 		"2002:7f00:1::1": true, "2002:808:808::1": false, "2001::1": true, "3fff::1": true, "100::1": true, "fec0::1": true,
+		"::ffff:0:7f00:1": true,
 	} {
 		if got := o.forbidden(netip.MustParseAddr(addr)); got != want {
 			t.Errorf("%s: %v", addr, got)
@@ -252,7 +253,7 @@ func TestPool_bounds(t *testing.T) {
 }
 
 func TestCut(t *testing.T) {
-	for _, c := range [][2]string{{"abc", "abc"}, {"abcdef", "abcd"}, {"ab\x00\r\n", "ab??"}, {"abc\u00fc", "abc"}, {"\xff\xfe", "??"}} {
+	for _, c := range [][2]string{{"abc", "abc"}, {"abcdef", "abcd"}, {"ab\x00\r\n", "ab??"}, {"abc\u00fc", "abc"}, {"\xff\xfe", "??"}, {"\u009b1m", "?1m"}, {"\u2028", "?"}} {
 		if got := cut(c[0], 4); got != c[1] {
 			t.Errorf("%q: %q, want %q", c[0], got, c[1])
 		}
