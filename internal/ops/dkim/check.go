@@ -74,41 +74,66 @@ func (s *Store) Check(ctx context.Context, r mailauth.Resolver, d message.Domain
 	return s.check(ctx, r, d, false)
 }
 
+// Look is Check that changes nothing: no key begins to sign by it.
+func (s *Store) Look(ctx context.Context, r mailauth.Resolver, d message.Domain) []Finding {
+	var out []Finding
+	for _, domain := range s.domains(d) {
+		out = append(out, s.look(ctx, r, domain, false)...)
+	}
+	return out
+}
+
+func (s *Store) look(ctx context.Context, r mailauth.Resolver, domain message.Domain, waitingOnly bool) []Finding {
+	var out []Finding
+	keys := s.of(domain)
+	for i := range keys {
+		k := keys.describe(domain, i, s.o.Clock.Now())
+		if k.State == Retired || waitingOnly && k.State != Waiting {
+			continue
+		}
+		f := Finding{Key: k, Problem: published(ctx, r, k.Name(), keys[i].signer.Public())}
+		f.Published = f.Problem == ""
+		out = append(out, f)
+	}
+	return out
+}
+
 func (s *Store) check(ctx context.Context, r mailauth.Resolver, d message.Domain, waitingOnly bool) ([]Finding, error) {
 	var out []Finding
 	var errs []error
 	for _, domain := range s.domains(d) {
-		keys := s.of(domain)
-		var seen []string
-		for i := range keys {
-			k := keys.describe(domain, i, s.o.Clock.Now())
-			if k.State == Retired || waitingOnly && k.State != Waiting {
-				continue
-			}
-			f := Finding{Key: k, Problem: published(ctx, r, k.Name(), keys[i].signer.Public())}
-			f.Published = f.Problem == ""
-			if f.Published && k.State == Waiting {
-				seen = append(seen, k.Selector)
-			}
-			out = append(out, f)
-		}
-		if len(seen) == 0 {
-			continue
-		}
-		if err := s.see(domain, seen); err != nil {
+		found := s.look(ctx, r, domain, waitingOnly)
+		if err := s.noteSeen(domain, found); err != nil {
 			errs = append(errs, err)
-			continue
 		}
-		for _, k := range s.named(domain, seen) {
-			s.o.Log.Info("a signing key was found published and signs from now on", telemetry.Domain, k.Name())
-			for i := range out {
-				if out[i].Domain == k.Domain && out[i].Selector == k.Selector {
-					out[i].Key = k
-				}
+		out = append(out, found...)
+	}
+	return out, errors.Join(errs...)
+}
+
+// noteSeen lets the keys of a domain sign that waited and were found.
+func (s *Store) noteSeen(domain message.Domain, found []Finding) error {
+	var seen []string
+	for _, f := range found {
+		if f.Published && f.State == Waiting {
+			seen = append(seen, f.Selector)
+		}
+	}
+	if len(seen) == 0 {
+		return nil
+	}
+	if err := s.see(domain, seen); err != nil {
+		return err
+	}
+	for _, k := range s.named(domain, seen) {
+		s.o.Log.Info("a signing key was found published and signs from now on", telemetry.Domain, k.Name())
+		for i := range found {
+			if found[i].Selector == k.Selector {
+				found[i].Key = k
 			}
 		}
 	}
-	return out, errors.Join(errs...)
+	return nil
 }
 
 // published says what is wrong with a key's record, "" if nothing is.
