@@ -36,6 +36,7 @@ func Check(ctx context.Context, c Config) []Finding {
 	fs = append(fs, checkCertificate(c)...)
 	fs = append(fs, checkPorts(c, running)...)
 	fs = append(fs, checkEdge(ctx, c)...)
+	fs = append(fs, checkOut(ctx, c, running)...)
 	if running {
 		fs = append(fs, checkHost(ctx, c))
 	}

@@ -215,44 +215,13 @@ func (c *Config) routes() ([]delivery.Route, error) {
 		all = append(all, r)
 	}
 	for _, line := range c.Delivery.Routes {
-		r, err := parseRoute(line)
+		r, err := delivery.ParseRoute(line)
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", line, err)
 		}
 		all = append(all, r)
 	}
 	return all, nil
-}
-
-func parseRoute(line string) (r delivery.Route, err error) {
-	words := strings.Fields(line)
-	if len(words) < 2 {
-		return r, errors.New("write \"DOMAIN URL\", such as \"example.org lmtp://127.0.0.1:24\"")
-	}
-	name := strings.ToLower(words[0])
-	dot := strings.HasPrefix(name, ".")
-	domain, err := message.ParseDomain(strings.TrimPrefix(name, "."))
-	if err != nil {
-		return r, err
-	}
-	r.Domains = []string{string(domain)}
-	if dot {
-		r.Domains[0] = "." + string(domain)
-	}
-	if r.Hop, err = delivery.ParseHop(words[1]); err != nil {
-		return r, err
-	}
-	for _, word := range words[2:] {
-		switch word {
-		case "tls=require":
-			r.Hop.TLS = delivery.Require
-		case "tls=no":
-			r.Hop.TLS = delivery.Never
-		default:
-			return r, fmt.Errorf("%q is neither tls=require nor tls=no", word)
-		}
-	}
-	return r, nil
 }
 
 // relayHop reads delivery.relay; nil is none.
