@@ -105,6 +105,7 @@ Read it:
 
   curl -sS --cacert %[3]s --user 'one@demo.test:%[12]s' 'imaps://localhost:%[8]s/INBOX;UID=1'
 
+%[13]s
 Ask what strangers on port 25 meet, and why (in this folder, or with --dir):
 
   breakwater explain --ip 192.0.2.7 --helo mx.example.org --from a@example.org --rcpt one@demo.test
@@ -118,6 +119,24 @@ In Thunderbird: account one@demo.test, IMAP localhost port %[8]s SSL/TLS, SMTP l
 user name one@demo.test, normal password; accept the certificate.
 
 `, c.Dir, shown, ca, port("smtp"), port("submission"), port("submissions"), port("imap"), port("imaps"),
-		port("pop3"), port("pop3s"), b.Addr("metrics"), password)
+		port("pop3"), port("pop3s"), b.Addr("metrics"), password, awayStep(c, port("submissions"), ca, password))
 	return err
+}
+
+// awayStep tells what becomes of mail for other hosts, and how to send some.
+func awayStep(c Config, port, ca, password string) string {
+	what := "goes to their own MX hosts:"
+	switch {
+	case c.Delivery.Relay != "":
+		what = "goes to " + c.Delivery.Relay + ":"
+	case c.Delivery.Hold, !c.DNS.Enabled:
+		what = "is held, unless --relay HOST:PORT names a next hop; see it wait:"
+	}
+	return fmt.Sprintf(`Mail for other domains %[1]s
+
+  printf 'From: one@demo.test\r\nTo: friend@example.org\r\nSubject: Hello\r\n\r\nIt leaves.\r\n' |
+    curl -sS --cacert %[2]s smtps://localhost:%[3]s --user 'one@demo.test:%[4]s' --mail-from one@demo.test --mail-rcpt friend@example.org -T -
+  breakwater queue list
+  breakwater ledger
+`, what, ca, port, password)
 }

@@ -132,6 +132,10 @@ func parentDomain(hostname string) string {
 // next.
 func WriteNextSteps(w io.Writer, c Config, first message.Address) error {
 	host, domain := c.Hostname, string(first.Domain)
+	own := "" // the host's own record, where it has another name than the domain
+	if host != domain {
+		own = fmt.Sprintf("  %s.  TXT    \"v=spf1 a -all\"            (it sends reports, and what is forwarded)\n", host)
+	}
 	_, err := fmt.Fprintf(w, `Made %[1]s, a self-made certificate and the account %[2]s.
 
 DNS records to publish, with this machine's own addresses for A, AAAA and PTR:
@@ -141,18 +145,25 @@ DNS records to publish, with this machine's own addresses for A, AAAA and PTR:
   <address>  PTR    %[3]s.          (at your provider: many hosts refuse mail without it)
   %[4]s.  MX     10 %[3]s.
   %[4]s.  TXT    "v=spf1 mx -all"
-  _dmarc.%[4]s.  TXT  "v=DMARC1; p=quarantine; rua=mailto:postmaster@%[4]s"
+%[6]s  _dmarc.%[4]s.  TXT  "v=DMARC1; p=quarantine; rua=mailto:postmaster@%[4]s"
+  _smtp._tls.%[4]s.  TXT  "v=TLSRPTv1; rua=mailto:postmaster@%[4]s"
   _imaps._tcp.%[4]s.        SRV  0 1 993 %[3]s.
   _submissions._tcp.%[4]s.  SRV  0 1 465 %[3]s.
   _pop3s._tcp.%[4]s.        SRV  10 1 995 %[3]s.
 
 Next:
 
+  breakwater dkim add %[4]s --config %[1]s
+                                      make keys that sign what is sent; prints two more records to publish
   breakwater check --config %[1]s     what is still wrong, and how to mend it
   breakwater serve --config %[1]s     run it
 
+Mail to other hosts leaves by port 25: let this machine connect to it anywhere. Where the provider
+does not allow that, name a relay of his in [delivery] (relay, relay_user, relay_password_file).
+In [alarm] say who is told when something is wrong.
+
 Mail programs do not know the self-made authority (%[5]s). Put a certificate for %[3]s
 into [tls] before you let people in.
-`, c.Path(), first, host, domain, c.DirPath("ca.pem"))
+`, c.Path(), first, host, domain, c.DirPath("ca.pem"), own)
 	return err
 }
