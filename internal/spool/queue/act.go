@@ -252,9 +252,9 @@ func (q *Queue) orderChanges(t *task, a Action, args Args) []fate.Change {
 	case Hold:
 		c.State = fate.Held
 	case Release, Requeue:
-		c.State = fate.Queued
+		c.State, c.Due = fate.Queued, c.At
 	case Reroute:
-		c.State, c.Route = fate.Queued, &args.NextHop
+		c.State, c.Due, c.Route = fate.Queued, c.At, &args.NextHop
 	}
 	if a == Requeue {
 		c.Route = &none

@@ -133,6 +133,7 @@ func (m *machine) lost(now int64, t *task) {
 	case !d.down:
 		d.down, d.downAt, d.fails = true, now, 1
 		d.limit = 1
+		t.first = true
 		m.enlist(t.dest)
 	case t.probe:
 		d.fails = min(d.fails+1, 30)

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,9 @@ type machine struct {
 	ring   ring // destinations that may go, or might
 	timers timers
 
+	last    int64 // when it last took a step
+	longest int64 // that anything may wait for its time
+
 	active int // attempts under way, of all destinations
 	most   int // of active; less than Workers while results cannot be made durable
 
@@ -48,6 +52,7 @@ type task struct {
 	dest  uint32 // of an attempt
 	name  string // of dest
 	probe bool   // of a destination that is down
+	first bool   // it found its destination down, of which nothing was known
 	began int64
 	slots []slot
 	rcpts []int // of slots
@@ -63,10 +68,13 @@ const (
 )
 
 func newMachine(o Options, seed uint64) *machine {
-	return &machine{
+	m := &machine{
 		o: o, seed: seed, most: o.Workers, dests: []*destination{nil}, byName: map[string]uint32{},
 		timers: timers{ids: []uint32{0}}, accounts: map[account.ID]string{},
 	}
+	longest := slices.Max(append([]time.Duration{retryAfterMax, o.BackoffMax}, o.Schedule...))
+	m.longest = int64(longest + longest/8)
+	return m
 }
 
 // random gives 64 random bits (splitmix64).
@@ -110,6 +118,10 @@ func (m *machine) add(now int64, o fate.Open, name, hold string) {
 	e.account = uint64(o.Account)
 	e.dest = m.destination(name)
 	e.due, e.received = secondsOf(o.Due), secondsOf(o.Received)
+	e.due = min(e.due, seconds(now+m.longest)) // the clock may have been ahead
+	if o.State == fate.Queued && m.old(now, e) {
+		e.due = max(e.due, seconds(now-int64(untriedGrace-restartGrace)))
+	}
 	e.attempts = uint16(min(max(o.Attempts, 0), 1<<16-1))
 	e.step = uint8(min(e.attempts, 255))
 	e.state = o.State
@@ -279,6 +291,10 @@ func (m *machine) wake() int64 {
 
 // step gives what is to be begun now.
 func (m *machine) step(now int64) []*task {
+	if m.last-now > int64(clockSlack) {
+		m.turnBack(now, m.last-now)
+	}
+	m.last = now
 	for {
 		id := m.timers.due(m.dests, now)
 		if id == 0 {
@@ -424,8 +440,12 @@ type fall struct {
 func (m *machine) fallOf(now int64, t *task, s slot, h Health, after time.Duration) fall {
 	e, d := m.t.at(s), m.dests[t.dest]
 	f := fall{state: fate.Deferred, tried: true, step: true}
+	again := t.first && e.flags&flagFirst != 0
+	if t.first {
+		e.flags |= flagFirst
+	}
 	switch {
-	case h == Down && d.down:
+	case h == Down && d.down && !again:
 		f.due, f.step, f.parked = d.until, false, true
 	case after > 0:
 		f.due = now + int64(min(max(after, time.Second), retryAfterMax))

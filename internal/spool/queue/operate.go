@@ -109,7 +109,12 @@ func (m *machine) holdAccount(now int64, id account.ID, why string) {
 
 func (m *machine) releaseAccount(now int64, id account.ID) {
 	delete(m.accounts, id)
-	m.relay(now, id, func(e *entry) { e.flags &^= flagAccount })
+	m.relay(now, id, func(e *entry) {
+		e.flags &^= flagAccount
+		if e.state == fate.Deferred && m.old(now, e) {
+			e.state, e.due = fate.Queued, seconds(now) // it is tried before it is given up
+		}
+	})
 }
 
 // relay changes all entries of an account, and puts those that are not busy

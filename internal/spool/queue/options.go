@@ -97,6 +97,14 @@ const (
 	sweepPause = time.Minute
 	sweepSlots = 1 << 16
 	sweepNext  = 5 * time.Millisecond
+	// untriedGrace is how long one that is old enough to be given up waits for
+	// an attempt when it was released, or has never had one; restartGrace how
+	// long after a restart: what an operator lets go, or what an outage of
+	// this host has made old, is not to come back without one.
+	untriedGrace = 24 * time.Hour
+	restartGrace = time.Hour
+	// clockSlack is what the clock may be set back without being noticed.
+	clockSlack = 2 * time.Second
 	// sweepTasks is how many reports of age are under way, sweepWait how long
 	// is waited for room.
 	sweepTasks = 32

@@ -25,7 +25,7 @@ func (p *pace) add(now int64, n int) {
 }
 
 func (p *pace) faded(now int64) float64 {
-	return p.value * math.Exp(-float64(now-p.at)/float64(paceWindow))
+	return p.value * math.Exp(-float64(max(now-p.at, 0))/float64(paceWindow)) // a clock may go back
 }
 
 // perSecond is the rate. While a run is younger than the window, what it has

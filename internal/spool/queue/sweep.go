@@ -80,10 +80,17 @@ func (m *machine) overdue(now int64, s slot) (kind, bool) {
 	}
 	age := time.Duration(now - nanos(e.received))
 	switch {
+	case m.old(now, e) && e.state == fate.Queued && now-nanos(e.due) < int64(untriedGrace):
+		return 0, false // it is to be tried first
 	case age >= m.o.Expire:
 		return expire, true
 	case m.o.Warn > 0 && age >= m.o.Warn && e.flags&flagWarned == 0:
 		return warn, true
 	}
 	return 0, false
+}
+
+// old tells whether an entry is of an age at which it is given up.
+func (m *machine) old(now int64, e *entry) bool {
+	return time.Duration(now-nanos(e.received)) >= m.o.Expire
 }

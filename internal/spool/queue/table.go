@@ -23,6 +23,7 @@ const (
 	flagGone                      // it ended elsewhere while it was busy
 	flagAccount                   // its account is held
 	flagRoute                     // its Router knows no way
+	flagFirst                     // its attempt found the destination down, which others got through to
 )
 
 // entry is an open recipient, as small as can be and without a pointer: there
