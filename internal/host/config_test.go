@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,6 +129,19 @@ func TestWriteTOML_loadsAgain(t *testing.T) {
 }
 
 // The reference is made from the same struct as the parser.
+// TestNeedStart: whoever has SIGHUP read a file is told what it did not change.
+func TestNeedStart(t *testing.T) {
+	was, fresh := Default(), Default()
+	if got := needStart(&was, &fresh); got != nil {
+		t.Errorf("nothing has changed: %q", got)
+	}
+	fresh.Log.Level, fresh.Policy.Wait = "debug", 0
+	fresh.Submission.PerHour, fresh.Delivery.Relay = 7, "smtp://relay.example.org"
+	if got := needStart(&was, &fresh); !slices.Equal(got, []string{"submission.recipients_per_hour", "delivery.relay"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestReference_isFresh(t *testing.T) {
 	const path = "../../docs/operations/config.md"
 	var b strings.Builder

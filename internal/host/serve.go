@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -236,12 +237,31 @@ func watchJournal(ctx context.Context, s *Store, log *slog.Logger) error {
 	}
 }
 
+// needStart lists the keys whose values differ and that only a start takes over.
+func needStart(was, fresh *Config) []string {
+	values := map[string]string{}
+	for _, k := range was.Keys() {
+		values[k.Name] = k.Value
+	}
+	var out []string
+	for _, k := range fresh.Keys() {
+		if k.Value != values[k.Name] && k.Name != "log.level" && !strings.HasPrefix(k.Name, "policy.") {
+			out = append(out, k.Name)
+		}
+	}
+	return out
+}
+
 // reload takes over on SIGHUP what can change without a restart: certificate,
 // policy and log level. A configuration that is not valid changes nothing.
 func reload(ctx context.Context, c Config, cert *certs.Store, e *edge, level Logger, log *slog.Logger) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
+	was, err := Load(c.path) // c may have what a command line added
+	if err != nil {
+		was = c
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -259,6 +279,9 @@ func reload(ctx context.Context, c Config, cert *certs.Store, e *edge, level Log
 			}
 			if err := e.reload(fresh); err != nil {
 				log.Error("policy not changed", telemetry.Err, err)
+			}
+			if keys := needStart(&was, &fresh); len(keys) > 0 {
+				log.Warn("keys of the configuration have changed that take effect at the next start", telemetry.Reason, strings.Join(keys, " "))
 			}
 		}
 		if err := cert.Reload(); err != nil {
