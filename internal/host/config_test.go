@@ -148,7 +148,11 @@ func TestReference_isFresh(t *testing.T) {
 	b.WriteString("# Configuration\n\nOne TOML file, a section for each part. Every key has a default: a file with only `hostname` runs.\n" +
 		"Sizes and durations are strings with a unit (`\"50MiB\"`, `\"14d\"`). An unknown key is an error that names its line.\n" +
 		"`breakwater check --keys` prints the effective values and where each comes from.\n\n" +
-		"On SIGHUP a running host reads certificate, key and `log.level` again; the other keys take effect at the next start.\n\n" +
+		"On SIGHUP a running host reads the certificate and its key, `[policy]` and `log.level` again. All other keys, those of\n" +
+		"sending (`[submission]`, `[queue]`, `[delivery]`, `[alarm]` …) among them, take effect at the next start: the log names\n" +
+		"those that have changed. What is in the store needs neither: accounts, aliases, forwards, an account's own limits and\n" +
+		"holds act at once, signing keys (`breakwater dkim`) within a minute. The password at the relay and the webhook's secret\n" +
+		"are read at the start.\n\n" +
 		"This table is made from the program: `go test ./internal/host -run Reference -update`.\n\n")
 	if err := WriteReference(&b); err != nil {
 		t.Fatal(err)
