@@ -4,6 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/breakwater-mail/breakwater/internal/base/sys"
+	"github.com/breakwater-mail/breakwater/internal/mail/mailauth"
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/store/account"
 	"github.com/breakwater-mail/breakwater/internal/store/fate"
 )
@@ -120,6 +123,34 @@ func TestSRS_reportsOnly(t *testing.T) {
 	wantReply(t, err, 550, "5.7.1")
 	if _, err := r.send(r.envelope("", back), subject("x")); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestPostmaster: he is there under the host's own name, which the dialogue gives
+// to one who is asked for without a domain, and for reports to senders that were
+// too long to be rewritten.
+func TestPostmaster(t *testing.T) {
+	for name, srs := range map[string]message.Domain{"Mail.demo.test": "mail.demo.test", "mx.demo.test": "fwd.demo.test"} {
+		r, _ := forwarding(t, Options{})
+		must(t, r.accounts.SetAdmin(t.Context(), addr(t, "one@demo.test"), true))
+		rewriter, err := mailauth.NewSRS(mailauth.SRSOptions{Domain: srs, Secrets: [][]byte{[]byte("0123456789abcdef")}, Clock: sys.RealClock()})
+		must(t, err)
+		r.Intake.o.Hostname, r.Intake.o.SRS = name, rewriter
+		to := "PostMaster@" + strings.ToLower(name)
+		id, err := r.send(r.envelope("x@y.example", to), subject("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.wantFate(id, "one@demo.test delivered for "+to)
+		long := rewriter.Forward(addr(t, strings.Repeat("x", 60)+"@y.example")).String()
+		if id, err = r.send(r.envelope("", long), subject("x")); err != nil {
+			t.Fatal(err)
+		}
+		r.wantFate(id, "one@demo.test delivered for "+long)
+		e := r.envelope("x@y.example")
+		for _, other := range []string{"nobody@" + strings.ToLower(name), "postmaster@y.example", "postmaster@sub.mail.demo.test"} {
+			wantReply(t, r.Rcpt(t.Context(), &e, addr(t, other)), 550, "5.7.1")
+		}
 	}
 }
 

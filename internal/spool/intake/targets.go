@@ -19,6 +19,9 @@ type target struct {
 	shared  bool           // named has led to others, too
 }
 
+// postmaster is the local part that everybody has (RFC 5321 §4.5.1).
+const postmaster = "postmaster"
+
 // asker is who wants mail to be sent.
 type asker uint8
 
@@ -47,7 +50,7 @@ func (i *Intake) expand(ctx context.Context, who asker, to message.Address) ([]t
 	var rs []account.Recipient
 	var err error
 	if !behind {
-		rs, err = i.accounts.Resolve(ctx, to)
+		rs, err = i.resolve(ctx, to)
 	}
 	switch {
 	case behind, errors.Is(err, account.ErrNoSuchUser) && i.o.Routed != nil && i.o.Routed(to.Domain):
@@ -63,6 +66,18 @@ func (i *Intake) expand(ctx context.Context, who asker, to message.Address) ([]t
 		return nil, i.refusal(to, err)
 	}
 	return resolved(to, rs), nil
+}
+
+// resolve finds what is behind an address of ours. This host's own name is no
+// mail domain unless somebody says so, but has a postmaster in any case: he is
+// asked for without a domain, and reports of ours give that address (RFC 5321
+// §4.5.1).
+func (i *Intake) resolve(ctx context.Context, to message.Address) ([]account.Recipient, error) {
+	rs, err := i.accounts.Resolve(ctx, to)
+	if errors.Is(err, account.ErrNotLocal) && strings.EqualFold(to.Local, postmaster) && strings.EqualFold(string(to.Domain), i.o.Hostname) {
+		return i.accounts.Resolve(ctx, message.Address{Local: postmaster})
+	}
+	return rs, err
 }
 
 // resolved makes targets of what package account has found behind to.
@@ -85,7 +100,10 @@ func (i *Intake) reverse(ctx context.Context, to message.Address) ([]target, err
 		i.o.Log.Debug("rewritten sender is refused", telemetry.Rcpt, to.String(), telemetry.Err, err)
 		return nil, &smtp.Reply{Code: 550, Enhanced: "5.1.1", Text: "No such user here: " + to.String()}
 	}
-	rs, err := i.accounts.Resolve(ctx, back)
+	rs, err := i.resolve(ctx, back)
+	if errors.Is(err, account.ErrNotLocal) && back.Domain == to.Domain { // a sender that was too long to be rewritten
+		rs, err = i.accounts.Resolve(ctx, message.Address{Local: postmaster})
+	}
 	if errors.Is(err, account.ErrNotLocal) {
 		return []target{{Recipient: account.Recipient{Address: back}, rewrite: true}}, nil
 	}
