@@ -28,8 +28,9 @@ func TestForward_rewritesTheSender(t *testing.T) {
 	for _, c := range []struct{ from, to, want string }{
 		{"x@y.example", "list@demo.test", "one@demo.test delivered for list@demo.test; a@b.example queued for list@demo.test as SRS0@mail.demo.test; c@d.example queued for list@demo.test as SRS0@mail.demo.test"},
 		{"", "mover@demo.test", "m@b.example queued for mover@demo.test"},
-		{"one@demo.test", "mover@demo.test", "m@b.example queued for mover@demo.test"},
-		{"nobody@demo.test", "mover@demo.test", "m@b.example queued for mover@demo.test"},
+		// Whoever says that he is one of us and has not logged in may be anybody.
+		{"one@demo.test", "mover@demo.test", "m@b.example queued for mover@demo.test as SRS0@mail.demo.test"},
+		{"nobody@demo.test", "mover@demo.test", "m@b.example queued for mover@demo.test as SRS0@mail.demo.test"},
 		{"x@y.example", "keeper+x@demo.test", "keeper@demo.test delivered for keeper+x@demo.test; k@b.example queued for keeper+x@demo.test as SRS0@mail.demo.test"},
 	} {
 		if err := r.Recipient(t.Context(), addr(t, "x@y.example"), addr(t, c.to)); err != nil {
@@ -48,6 +49,18 @@ func TestForward_rewritesTheSender(t *testing.T) {
 	if len(all.accepted)+len(all.domains)+len(all.signed) > 0 {
 		t.Errorf("others heard %+v", all)
 	}
+	id, err := r.send(r.from("one", "mover@demo.test"), subject("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.wantFate(id, "m@b.example queued for mover@demo.test")
+	must(t, r.accounts.AddGrant(t.Context(), addr(t, "one@demo.test"), addr(t, "x@y.example")))
+	e := r.from("one", "mover@demo.test")
+	e.From = addr(t, "x@y.example")
+	if id, err = r.send(e, subject("x")); err != nil {
+		t.Fatal(err)
+	}
+	r.wantFate(id, "m@b.example queued for mover@demo.test as SRS0@mail.demo.test")
 }
 
 // TestForward_onceEach: whoever is named in many ways is one recipient.

@@ -95,7 +95,7 @@ func (t *posting) recipient(ctx context.Context, r target) error {
 	}
 	if r.Remote() {
 		var err error
-		if f.Sender, err = t.in.rewritten(ctx, t.p.From, r); err != nil {
+		if f.Sender, err = t.in.rewritten(ctx, host, t.p.From, r); err != nil {
 			return fmt.Errorf("resolve sender: %w", err)
 		}
 		f.State = fate.Queued

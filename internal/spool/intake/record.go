@@ -130,7 +130,7 @@ func (b *Body) recipient(ctx context.Context, t target) (fate.Recipient, error) 
 		return r, nil
 	}
 	var err error
-	if r.Sender, err = b.in.rewritten(ctx, b.e.From, t); err != nil {
+	if r.Sender, err = b.in.rewritten(ctx, b.in.askerOf(&b.e), b.e.From, t); err != nil {
 		return r, fmt.Errorf("resolve sender: %w", err)
 	}
 	r.State = fate.Queued

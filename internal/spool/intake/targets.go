@@ -226,19 +226,24 @@ func forwardedAs(ts []target) message.Address {
 }
 
 // rewritten is the sender for a target, where it is another than the
-// message's.
-func (i *Intake) rewritten(ctx context.Context, from message.Address, t target) (message.Address, error) {
+// message's. What our users and the host itself send is from here: SPF passes
+// with it. A stranger who says that he is of a domain of ours is rewritten like
+// any other, or the next host would take our word for him.
+func (i *Intake) rewritten(ctx context.Context, who asker, from message.Address, t target) (message.Address, error) {
 	if !t.rewrite || i.o.SRS == nil || from.IsZero() {
 		return message.Address{}, nil
 	}
-	_, err := i.accounts.Resolve(ctx, from)
-	switch {
-	case errors.Is(err, account.ErrNotLocal):
-		if sender := i.o.SRS.Forward(from); sender != from {
-			return sender, nil
+	if who != stranger {
+		_, err := i.accounts.Resolve(ctx, from)
+		if err != nil && !isVerdict(err) {
+			return message.Address{}, err
 		}
-	case err != nil && !isVerdict(err):
-		return message.Address{}, err
+		if !errors.Is(err, account.ErrNotLocal) {
+			return message.Address{}, nil
+		}
 	}
-	return message.Address{}, nil // ours: SPF passes with it
+	if sender := i.o.SRS.Forward(from); sender != from {
+		return sender, nil
+	}
+	return message.Address{}, nil
 }
