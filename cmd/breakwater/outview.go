@@ -233,6 +233,9 @@ func viewLifeTo(to ledger.LifeTo) string {
 	if to.Attempts > 0 {
 		fmt.Fprintf(&out, " after %s", plural(to.Attempts, "attempt"))
 	}
+	if to.Hold != "" {
+		out.WriteString(": " + printable(to.Hold))
+	}
 	if !to.Due.IsZero() {
 		fmt.Fprintf(&out, ", next attempt %s", stamp(to.Due))
 	}

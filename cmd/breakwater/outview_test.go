@@ -61,13 +61,15 @@ message k4qz7w2m5x3ra
                                      reason: no answer
                                      reported in: d1
 `)
-	local := viewLife(ledger.Life{ID: "x", Source: "inbound", Received: noon, To: []ledger.LifeTo{{Address: "one@demo.test", State: "delivered"}}})
+	local := viewLife(ledger.Life{ID: "x", Source: "inbound", Received: noon, To: []ledger.LifeTo{{Address: "one@demo.test", State: "delivered"}, {Address: "a@example.org", State: "held", Hold: "no way\tout"}}})
 	same(t, local, `
 message x
   accepted   2026-11-20T12:00:00Z, from another host, 0 B
   sender     <> (the null reverse-path)
 
   to one@demo.test: delivered
+
+  to a@example.org: held: no way?out
 `)
 }
 

@@ -42,7 +42,7 @@ func openWatch(c Config, s *Store, o *out, reg prometheus.Registerer, log *slog.
 	w.audit = ledger.NewAudit(ledger.AuditOptions{
 		Every: c.Ledger.Audit.Std(), Log: log, Metrics: ledger.NewMetrics(reg),
 	}, ledger.Witnesses{Table: s.Fates, Queue: o.queue, Bodies: s.Mailboxes, Asides: s.Index, Given: w.given.Load})
-	w.ledger = s.ledger(w.audit)
+	w.ledger = s.ledger(w.audit).Asking(o.queue.HeldWhy)
 	if reg != nil {
 		reg.MustRegister(newBacklogCollector(o.queue.Backlog))
 	}

@@ -75,6 +75,7 @@ type Options struct {
 type Ledger struct {
 	o     Options
 	fates Fates
+	held  func(m *fate.Message, rcpt int) string // nil: nobody knows
 }
 
 // New makes a Ledger over the tables of fates.
@@ -83,6 +84,15 @@ func New(o Options, f Fates) *Ledger {
 		o.Owner = func(id account.ID) string { return fmt.Sprintf("account %d", id) }
 	}
 	return &Ledger{o: o, fates: f}
+}
+
+// Asking gives a Ledger that asks why an open recipient is held where only the
+// queue knows: its account is held, or there is no way for it. held answers ""
+// if it is not.
+func (l *Ledger) Asking(held func(m *fate.Message, rcpt int) string) *Ledger {
+	asking := *l
+	asking.held = held
+	return &asking
 }
 
 // Audited is what the last audit found; nil: there was none.

@@ -155,4 +155,30 @@ func TestTrace_withoutEvents(t *testing.T) {
 	}
 }
 
+// TestTrace_held: what only the queue holds is told of as held, and why.
+func TestTrace_held(t *testing.T) {
+	m := accepted(t, 1, fate.Relayed, fate.Queued, fate.Deferred, fate.Held)
+	m.Recipients[1].Due, m.Recipients[2].Due = day, day
+	l := New(Options{}, &table{messages: []*fate.Message{m}}).Asking(func(asked *fate.Message, rcpt int) string {
+		if asked != m || rcpt != 1 && rcpt != 2 {
+			t.Errorf("asked for recipient %d", rcpt)
+		}
+		if rcpt == 1 {
+			return "there is no way out"
+		}
+		return ""
+	})
+	got, err := l.Trace(t.Context(), Query{What: m.ID})
+	if err != nil || len(got.Lives) != 1 {
+		t.Fatal(got, err)
+	}
+	to := got.Lives[0].To
+	if to[1].State != "held" || to[1].Hold != "there is no way out" || !to[1].Due.IsZero() {
+		t.Errorf("without a way: %+v", to[1])
+	}
+	if to[2].State != "deferred" || to[2].Hold != "" || to[2].Due != day || to[3].State != "held" || to[3].Hold != "" {
+		t.Errorf("the others: %+v, %+v", to[2], to[3])
+	}
+}
+
 var _ Asides = (*index.Index)(nil)

@@ -52,7 +52,8 @@ type LifeTo struct {
 	Rcpt     string      `json:"rcpt,omitempty"`   // as named at RCPT TO, if it is another
 	Sender   string      `json:"sender,omitempty"` // the reverse-path, if it is another
 	State    string      `json:"state"`
-	Due      time.Time   `json:"due,omitzero"` // of an open one: when it is tried
+	Due      time.Time   `json:"due,omitzero"`   // of an open one: when it is tried
+	Hold     string      `json:"hold,omitempty"` // why it is held, where no event says so
 	Attempts int         `json:"attempts"`
 	Route    string      `json:"route,omitempty"`
 	Events   []LifeEvent `json:"events,omitempty"`
@@ -154,7 +155,14 @@ func (l *Ledger) life(m *fate.Message) Life {
 		out.RemoteIP = m.RemoteIP.String()
 	}
 	for i := range m.Recipients {
-		out.To[i] = lifeTo(&m.Recipients[i])
+		r := &m.Recipients[i]
+		out.To[i] = lifeTo(r)
+		if r.State.Ended() || r.State == fate.Held || l.held == nil {
+			continue
+		}
+		if why := l.held(m, i); why != "" {
+			out.To[i].State, out.To[i].Hold, out.To[i].Due = fate.Held.String(), why, time.Time{}
+		}
 	}
 	return out
 }

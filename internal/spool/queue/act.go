@@ -344,15 +344,12 @@ func (q *Queue) rows(m *fate.Message, refs []ref) []Row {
 			Size: m.Size, Received: timeOf(nanos(e.received)), Destination: q.m.dests[e.dest].name,
 			State: e.shown(), Active: e.place == busy, Attempts: int(e.attempts),
 		}
-		o := fate.Open{LSN: r.lsn, Rcpt: r.rcpt, State: e.state, Received: row.Received, Account: row.Account}
 		if r.rcpt < len(m.Recipients) {
 			of := m.Recipients[r.rcpt]
 			row.To, row.Last = of.Address, of.Last
-			o.Domain, o.Route = of.Address.Domain, of.Route
 		}
 		if row.State == fate.Held {
-			_, hold := q.o.Router(o)
-			if row.Hold = q.m.heldWhy(e, hold); row.Hold == "" {
+			if row.Hold = q.heldWhy(e, m); row.Hold == "" {
 				row.Hold = row.Last.Reason
 			}
 		} else {
@@ -361,4 +358,36 @@ func (q *Queue) rows(m *fate.Message, refs []ref) []Row {
 		out = append(out, row)
 	}
 	return out
+}
+
+// HeldWhy says why a recipient is held of which the books do not say so: its
+// account is held, or there is no way for it. It is "" if it is not, or not
+// known here.
+func (q *Queue) HeldWhy(m *fate.Message, rcpt int) string {
+	q.takeIn()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.m.t.find(uint64(m.LSN), uint32(rcpt))
+	if s == 0 {
+		return ""
+	}
+	return q.heldWhy(q.m.t.at(s), m)
+}
+
+// heldWhy is HeldWhy with q.mu held.
+func (q *Queue) heldWhy(e *entry, m *fate.Message) string {
+	switch {
+	case e.state == fate.Held:
+		return "" // whoever held it said why: it is its last event
+	case e.flags&flagAccount != 0:
+		return q.m.accounts[account.ID(e.account)]
+	case e.flags&flagRoute == 0:
+		return ""
+	}
+	o := fate.Open{LSN: m.LSN, Rcpt: int(e.rcpt), State: e.state, Received: m.Received, Account: account.ID(e.account)}
+	if o.Rcpt < len(m.Recipients) {
+		o.Domain, o.Route = m.Recipients[o.Rcpt].Address.Domain, m.Recipients[o.Rcpt].Route
+	}
+	_, hold := q.o.Router(o)
+	return hold
 }

@@ -206,6 +206,9 @@ func TestAct_selections(t *testing.T) {
 		if rows := d.rows(Selection{ID: "m1"}); rows[0].Hold != "No next hop is configured." || len(d.tried()) != 0 {
 			t.Errorf("without a way: %+v, tried %v", rows[0], d.tried())
 		}
+		if m, err := d.l.ByID(t.Context(), "m1"); err != nil || d.q.HeldWhy(m, 0) != "No next hop is configured." || d.q.HeldWhy(m, 99) != "" {
+			t.Errorf("held since: %q, %v", d.q.HeldWhy(m, 0), err)
+		}
 		if b := d.q.Backlog(); b.Total.Held != 4 || b.Total.Drain != 0 {
 			t.Errorf("backlog: %+v", b.Total)
 		}

@@ -4,9 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"time"
-
-	"github.com/breakwater-mail/breakwater/internal/store/account"
-	"github.com/breakwater-mail/breakwater/internal/store/fate"
 )
 
 // linesMax is how many destinations a Backlog tells apart: more than anybody
@@ -207,17 +204,4 @@ func drain(l Line) time.Duration {
 		return -1
 	}
 	return time.Duration(s * float64(time.Second)).Round(time.Second)
-}
-
-// heldWhy says why an entry is held, as far as the machine knows.
-func (m *machine) heldWhy(e *entry, route string) string {
-	switch {
-	case e.state == fate.Held:
-		return "" // whoever held it said why: it is its last event
-	case e.flags&flagAccount != 0:
-		return m.accounts[account.ID(e.account)]
-	case e.flags&flagRoute != 0:
-		return route
-	}
-	return ""
 }
