@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -247,6 +248,37 @@ func TestPool_bounds(t *testing.T) {
 		slices.Sort(reasons)
 		if want := []string{"4.3.2 busy 20s", "4.3.2 busy 20s", "4.4.2 down 0s", "4.4.2 down 0s"}; !slices.Equal(reasons, want) {
 			t.Errorf("%q", reasons)
+		}
+		b.close()
+	})
+}
+
+// TestPool_crowd: a host that is slow, and has the mail of many domains, keeps
+// few attempts waiting: the others are told to come back at once.
+func TestPool_crowd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const many = 100
+		w := newWorld()
+		h := w.server("mx.example.org", "192.0.2.1", 25)
+		h.say["MAIL"] = "hang"
+		b := newBench(t, w, Options{MaxPerHost: 2})
+		began := time.Now()
+		var early atomic.Int32
+		var wg sync.WaitGroup
+		for i := range many {
+			domain := fmt.Sprintf("d%d.example", i)
+			w.mx(domain, "mx.example.org")
+			wg.Go(func() {
+				r := b.d.Carry(t.Context(), queue.Job{Message: messageTo("u@" + domain), Rcpt: []int{0}})
+				if time.Since(began) < time.Second {
+					early.Add(1)
+					b.want(r, fate.Deferred, queue.Busy, "4.3.2 All connections")
+				}
+			})
+		}
+		wg.Wait()
+		if n := early.Load(); n != many-2-waitersMax {
+			t.Errorf("%d of %d did not wait", n, many)
 		}
 		b.close()
 	})

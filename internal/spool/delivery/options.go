@@ -102,6 +102,10 @@ const (
 	idleForDefault = 15 * time.Second
 	// maxMessagesDefault: some servers count, and are cross with more.
 	maxMessagesDefault = 200
+	// waitersMax is how many attempts wait for a connection to one host: one
+	// that is slow or gone may have the mail of thousands of domains, and must
+	// not keep all the queue's workers waiting.
+	waitersMax = 20
 	// slotDefault is a few messages' time.
 	slotDefault = 20 * time.Second
 	// connectDefault is five SYNs.

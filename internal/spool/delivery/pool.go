@@ -49,6 +49,10 @@ func (p *pool) enter(ctx context.Context, host string) *failure {
 		g = &gate{slots: make(chan struct{}, p.o.MaxPerHost)}
 		p.gates[host] = g
 	}
+	if g.users >= p.o.MaxPerHost+waitersMax {
+		p.mu.Unlock()
+		return allInUse(host)
+	}
 	g.users++
 	p.mu.Unlock()
 	f := p.slot(ctx, g.slots, host)
@@ -73,12 +77,16 @@ func (p *pool) slot(ctx context.Context, slots chan struct{}, host string) *fail
 	case slots <- struct{}{}:
 		return nil
 	case <-p.o.Clock.After(p.o.Times.Slot):
-		f := later("4.3.2", queue.Busy, "All connections that this host may have to %s are in use.", host)
-		f.retry, f.last = busyRetry, true
-		return f
+		return allInUse(host)
 	case <-ctx.Done():
 		return interrupted()
 	}
+}
+
+func allInUse(host string) *failure {
+	f := later("4.3.2", queue.Busy, "All connections that this host may have to %s are in use.", host)
+	f.retry, f.last = busyRetry, true
+	return f
 }
 
 func (p *pool) leave(host string) {
