@@ -168,23 +168,37 @@ func (q *Queue) fail(ctx context.Context, args Args, tasks []*task) int {
 		places <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-places }()
-			m, falls := q.message(ctx, t)
-			if m != nil {
-				falls = q.giveUp(ctx, t, m, func(e fate.Event) fate.Event {
-					return fate.Event{At: e.At, Reason: reason, By: args.By}
-				})
-			}
+			k := q.failOne(ctx, t, reason, args.By)
 			mu.Lock()
-			for _, f := range falls {
-				if f.state == fate.Bounced {
-					n++
-				}
-			}
-			mu.Unlock()
-			q.settle(t, falls)
+			defer mu.Unlock()
+			n += k
 		})
 	}
 	wg.Wait()
+	return n
+}
+
+// failOne gives the recipients of a task up and tells how many that were.
+func (q *Queue) failOne(ctx context.Context, t *task, reason, by string) (n int) {
+	var falls []fall
+	defer func() {
+		if p := recover(); p != nil {
+			q.panicked(p)
+			falls, n = nil, 0
+		}
+		q.settle(t, falls)
+	}()
+	m, missing := q.message(ctx, t)
+	if falls = missing; m != nil {
+		falls = q.giveUp(ctx, t, m, func(e fate.Event) fate.Event {
+			return fate.Event{At: e.At, Reason: reason, By: by}
+		})
+	}
+	for _, f := range falls {
+		if f.state == fate.Bounced {
+			n++
+		}
+	}
 	return n
 }
 

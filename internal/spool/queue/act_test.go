@@ -284,3 +284,20 @@ func TestBacklog_tells(t *testing.T) {
 		end()
 	})
 }
+
+// TestAct_failPanics: a message whose report cannot be made for a fault of ours
+// takes nothing down with it, and is where it was.
+func TestAct_failPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, end := newDesk(t, Options{})
+		lsn := d.l.accept(mail("a@away.test"))
+		time.Sleep(time.Minute)
+		d.l.refuse2 = func(Notice) error { panic("a fault") }
+		d.act(0, Fail, Selection{All: true}, Args{})
+		d.l.refuse2 = nil
+		wantState(t, d.l, lsn, 0, fate.Deferred)
+		d.act(1, Fail, Selection{All: true}, Args{})
+		wantState(t, d.l, lsn, 0, fate.Bounced)
+		end()
+	})
+}

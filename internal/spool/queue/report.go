@@ -65,7 +65,7 @@ func (q *Queue) pick(m *fate.Message, t *task, os []Outcome, state fate.State, w
 	for i, o := range os {
 		is := o.State == state
 		if state == 0 {
-			is = o.State == fate.Delivered || o.State == fate.Relayed && !o.Passed
+			is = (o.State == fate.Delivered || o.State == fate.Relayed) && !o.Passed
 		}
 		if is && wants(m.Recipients[t.rcpts[i]].Notify) {
 			out = append(out, i)
@@ -295,7 +295,7 @@ func (q *Queue) giveUp(ctx context.Context, t *task, m *fate.Message, rewrite fu
 		} else if q.o.Clock.Now().Sub(m.Received) <= q.o.Expire+untoldMax {
 			for _, i := range which {
 				told[i] = true // not yet: nothing is recorded of it
-				falls[i] = asItWas[i]
+				falls[i], os[i].State = asItWas[i], 0
 			}
 		}
 	}

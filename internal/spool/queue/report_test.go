@@ -45,6 +45,7 @@ func TestReport_notify(t *testing.T) {
 		{"success alone, bounced", ok, false, fate.Bounced, false, ""},
 		{"success, relayed to a host without DSN", ok, false, fate.Relayed, false, dsn.Relayed},
 		{"success, relayed to a host with DSN", ok, false, fate.Relayed, true, ""},
+		{"success, delivered to a host with DSN", ok, false, fate.Delivered, true, ""},
 		{"success, delivered", ok | bad, false, fate.Delivered, false, dsn.Delivered},
 		{"null reverse-path, bounced", bad, true, fate.Bounced, false, ""},
 		{"null reverse-path, relayed", ok, true, fate.Relayed, false, ""},

@@ -62,8 +62,9 @@ type Result struct {
 type Outcome struct {
 	fate.Event
 	RetryAfter time.Duration // of Deferred; 0: by the schedule
-	// Passed says of Relayed that the next host has taken over what is to be
-	// told to the sender (RFC 3461 §5.2.1), so that nothing is told from here.
+	// Passed says of Relayed and Delivered that the next host has taken over
+	// what is to be told to the sender (RFC 3461 §5.2.1), so that nothing is
+	// told from here.
 	Passed bool
 }
 
