@@ -2,9 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"os/user"
-	"strconv"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/dns"
@@ -29,29 +26,7 @@ func (w where) keys() (*dkim.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dkim.Open(dkim.Options{Dir: cfg.DirPath(cfg.DKIM.Dir), Own: ownerOf(cfg)})
-}
-
-// ownerOf gives files that root makes to the user that the host becomes.
-func ownerOf(cfg host.Config) func(string) error {
-	if os.Geteuid() != 0 || cfg.User == "" {
-		return nil
-	}
-	return func(name string) error {
-		u, err := user.Lookup(cfg.User)
-		if err != nil {
-			return err
-		}
-		uid, err := strconv.Atoi(u.Uid)
-		if err != nil {
-			return err
-		}
-		gid, err := strconv.Atoi(u.Gid)
-		if err != nil {
-			return err
-		}
-		return os.Chown(name, uid, gid)
-	}
+	return dkim.Open(dkim.Options{Dir: cfg.DirPath(cfg.DKIM.Dir), Own: host.GiveFile(cfg)})
 }
 
 // keyDomain is a domain on the command line; "" stands for all.

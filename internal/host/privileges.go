@@ -76,3 +76,30 @@ func GiveToUser(c Config) error {
 	}
 	return nil
 }
+
+// GiveFile returns what gives a file that root has made in a host's directory to
+// the user that the host becomes, or, if it is started as its user, to whom the
+// directory belongs; nil where there is nothing to give.
+func GiveFile(c Config) func(name string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	return func(name string) error {
+		uid, gid, ok, err := unprivileged(c.User)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			info, err := os.Stat(c.Dir)
+			if err != nil {
+				return err
+			}
+			st, ok := info.Sys().(*syscall.Stat_t)
+			if !ok {
+				return fmt.Errorf("%s: its owner is not known", c.Dir)
+			}
+			uid, gid = int(st.Uid), int(st.Gid)
+		}
+		return os.Chown(name, uid, gid)
+	}
+}
