@@ -163,13 +163,16 @@ func TestDeliver_Curl(t *testing.T) {
 	arrived(t, s, 0, letters)
 }
 
+// anyFrom lets users hand in the corpus, which is from somebody else.
+const anyFrom = "[submission]\ncheck_from = false\n"
+
 // TestSubmit_Msmtp hands in over both submission ports.
 func TestSubmit_Msmtp(t *testing.T) {
 	msmtp := tool(t, "msmtp")
 	if *against != "breakwater" {
 		t.Skip("the peers are started without submission")
 	}
-	b := startBreakwater(t, folder(t), "")
+	b := startBreakwater(t, folder(t), anyFrom)
 	var sent []letter
 	for _, way := range []struct{ name, addr, starttls string }{
 		{"starttls", b.Submission, "on"}, {"tls", b.Submissions, "off"},
@@ -218,7 +221,7 @@ func TestSubmit_Smtplib(t *testing.T) {
 	if *against != "breakwater" {
 		t.Skip("the peers are started without submission")
 	}
-	b := startBreakwater(t, folder(t), "")
+	b := startBreakwater(t, folder(t), anyFrom)
 	dir := folder(t)
 	args := []string{"-c", smtplibScript, port(t, b.Submission), port(t, b.Submissions), b.CA, b.User(1), b.Password, b.User(0), dir}
 	var sent []letter

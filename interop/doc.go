@@ -2,8 +2,9 @@
 // sockets, real kills and real disks, against a whole host.
 //
 //	interop/install                       the clients, from Debian
-//	go test -tags interop ./interop       all of it (about a minute)
+//	go test -tags interop ./interop       all of it (some minutes)
 //	go test -tags interop ./interop -run Kill -kills 50 -messages 20000
+//	go test -tags interop ./interop -run Out_Chaos -kills 40 -v
 //	go test -tags interop ./interop -run Edge_Soak -soak 10m -timeout 20m -v
 //
 // It exists apart because no unit test can vouch for what another program's
@@ -26,6 +27,15 @@
 // by XCLIENT, the PROXY protocol or neither: each message arrives once, the inner
 // server's refusals come back in its words, and when its processes are killed what
 // got its 250 is there once and nothing else twice.
+//
+// Mail that leaves (TestOut_*) goes to Postfix, Exim and OpenSMTPD and comes
+// from them, byte for byte; finds its hosts in zones of nsd through unbound,
+// which validates, with DANE and MTA-STS that are right, wrong or not there; is
+// submitted by every client, and its signatures verified by dkimpy; is lost by
+// no kill, and doubled only where an answer was cut off; leaves no host that
+// wants to do harm a way to hang, leak or get in; stops when a password was
+// stolen; and ends where hosts forward to each other. The books balance after
+// each of it.
 //
 // The suite runs itself in namespaces of its own (bench/proc): any port is free
 // there, and nothing is left over. A client that is not installed, or a mount

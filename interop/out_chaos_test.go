@@ -23,7 +23,7 @@ const (
 	chaosInFlight = 20 // attempts at a time for one destination (delivery.max_per_destination)
 	chaosWait     = 3 * time.Minute
 	killWindow    = 2 * time.Second        // before a kill: an answer that came in it may not have been noted
-	lateRead      = 100 * time.Millisecond // behind a kill, in which the sink may still get what had been sent
+	lateAccept    = 100 * time.Millisecond // behind a kill, in which the sink may still see a connection for the first time
 )
 
 // copyOf is one recipient's copy of a message of the chaos.
@@ -251,17 +251,13 @@ func (c *chaos) killOf(m taken) int {
 	if c.sink.bye[m.conn] {
 		return -1
 	}
-	next := slices.IndexFunc(c.killed, func(k time.Time) bool { return k.After(m.begun) })
-	switch {
-	case next >= 0 && c.killed[next].Before(m.begun.Add(killWindow)):
-		return next
-	case next < 0:
-		next = len(c.killed)
+	// The connection was the killed host's; the kernel may have had the data for
+	// the sink still when the host was gone.
+	next := slices.IndexFunc(c.killed, func(k time.Time) bool { return k.Add(lateAccept).After(m.since) })
+	if next < 0 || m.begun.Add(killWindow).Before(c.killed[next]) {
+		return -1
 	}
-	if next > 0 && m.begun.Sub(c.killed[next-1]) < lateRead {
-		return next - 1 // the kernel had the data already
-	}
-	return -1
+	return next
 }
 
 // reports checks that of each recipient that bounced one report tells, and of

@@ -22,6 +22,7 @@ type taken struct {
 	to        []string
 	data      []byte // as sent, without dots stuffed in
 	tls       bool
+	since     time.Time // when the connection came
 	begun, at time.Time // when the data came, and when it was answered
 	cut       bool      // kept, but the connection was closed before the reply
 }
@@ -91,7 +92,7 @@ func (s *sink) accept() {
 				s.mu.Unlock()
 			}()
 			if s.rule.connection == nil || !s.rule.connection(c) {
-				(&sinkConn{sink: s, c: c, n: n}).serve()
+				(&sinkConn{sink: s, c: c, n: n, since: time.Now()}).serve()
 			}
 		})
 	}
@@ -128,6 +129,7 @@ type sinkConn struct {
 	*sink
 	c      net.Conn
 	n, nth int
+	since  time.Time
 	r      *bufio.Reader
 	tls    bool
 	from   string
@@ -226,7 +228,7 @@ func (c *sinkConn) data() bool {
 		b.Write(bytes.TrimPrefix(line, []byte(".")))
 	}
 	c.nth++
-	m := &taken{conn: c.n, nth: c.nth, from: c.from, to: c.to, data: b.Bytes(), tls: c.tls, begun: begun}
+	m := &taken{conn: c.n, nth: c.nth, from: c.from, to: c.to, data: b.Bytes(), tls: c.tls, since: c.since, begun: begun}
 	reply := ""
 	if c.rule.end != nil {
 		reply, m.cut = c.rule.end(m)
