@@ -107,9 +107,9 @@ func (q *Queue) told(m *fate.Message, a about, r fate.Recipient, e fate.Event, t
 	if !r.Rcpt.IsZero() {
 		named = r.Rcpt // what the sender knows; where it leads is not for everyone to know
 	}
-	out := dsn.Recipient{Final: named, Original: r.Orcpt, Reply: e.Reply, Reason: e.Reason}
+	out := dsn.Recipient{Final: named, Original: r.Orcpt, Reply: renamed(e.Reply, r.Address, named), Reason: renamed(e.Reason, r.Address, named)}
 	if e.Reply == "" {
-		out.Status, out.Reason = finding(e.Reason)
+		out.Status, out.Reason = finding(out.Reason)
 	}
 	if r.Attempts > 0 || e.Via != "" || e.Reply != "" {
 		out.LastTry = tried
@@ -131,6 +131,26 @@ func (q *Queue) told(m *fate.Message, a about, r fate.Recipient, e fate.Event, t
 		out.Status = "" // it speaks of something else
 	}
 	return out
+}
+
+// renamed is a text with one address in place of another, in whatever case it
+// stands there: hosts like to repeat the recipient that they refuse.
+func renamed(text string, from, to message.Address) string {
+	if from == to || from.IsZero() {
+		return text
+	}
+	old, now := from.String(), to.String()
+	var out strings.Builder
+	for i := 0; i < len(text); {
+		if n := i + len(old); n <= len(text) && strings.EqualFold(text[i:n], old) {
+			out.WriteString(now)
+			i = n
+			continue
+		}
+		out.WriteByte(text[i])
+		i++
+	}
+	return out.String()
 }
 
 // finding parts what this host found out by itself, where no other has said
@@ -242,6 +262,9 @@ func (q *Queue) standing(t *task, m *fate.Message) ([]Outcome, []fall) {
 		e := r.Last
 		if e.Reason == "" && e.Reply == "" {
 			e.Reason = "No attempt has been possible yet."
+			if why := q.HeldWhy(m, rcpt); why != "" {
+				e.Reason = "No attempt has been possible yet: " + why + "."
+			}
 		}
 		e.At, e.State, e.By, e.DSN = now, falls[i].state, "", ""
 		os[i] = Outcome{Event: e}

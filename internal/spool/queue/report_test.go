@@ -236,3 +236,30 @@ func TestReport_neverPosted(t *testing.T) {
 		end()
 	})
 }
+
+// TestReport_tellsNobodyWhereItLed: what is behind an alias or a forward is not
+// for the sender to know, though the host that refuses it says so.
+func TestReport_tellsNobodyWhereItLed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newBooks(t).live()
+		_, end := begin(t, l, Options{}, carrier(func(_ context.Context, j Job) Result {
+			return all(j, Up, fate.Event{
+				State: fate.Bounced, Via: "mx.example.org [192.0.2.1]:25",
+				Reply: "550 5.1.1 <Secret@Example.ORG>: secret@example.org is unknown", Reason: "It refused secret@example.org.",
+			})
+		}))
+		m := mail("secret@example.org")
+		m.Recipients[0].Rcpt = message.Address{Local: "info", Domain: "demo.test"}
+		lsn := l.accept(m)
+		time.Sleep(time.Minute)
+		wantState(t, l, lsn, 0, fate.Bounced)
+		end()
+		if len(l.told()) != 1 {
+			t.Fatalf("%d notices", len(l.told()))
+		}
+		body := string(l.told()[0].Body)
+		if strings.Contains(strings.ToLower(body), "secret@") || !strings.Contains(body, "<info@demo.test>: info@demo.test is unknown") {
+			t.Errorf("told:\n%s", body)
+		}
+	})
+}
