@@ -14,6 +14,9 @@ const (
 	// saveMax is how many changes are made durable at once: a record of half
 	// a megabyte at worst.
 	saveMax = 500
+	// saveLinger is for how long a result waits for others, so that they share
+	// a flush: little beside what an attempt takes anywhere but next door.
+	saveLinger = 5 * time.Millisecond
 	// savePauseMin is how long is waited after a failure, savePauseMax how
 	// long after many.
 	savePauseMin = time.Second
@@ -91,6 +94,7 @@ func (s *saver) run(ctx context.Context) {
 	pause, fails := savePauseMin, 0
 	for ctx.Err() == nil {
 		s.retry(ctx)
+		s.gather(ctx)
 		lot := s.take()
 		if len(lot) == 0 {
 			s.idle(ctx)
@@ -120,6 +124,34 @@ func (s *saver) run(ctx context.Context) {
 func (s *saver) complain(err error, n int) {
 	s.q.o.Metrics.saveErrors.Inc()
 	s.q.log.Error("results cannot be made durable, will try again", telemetry.Err, err, telemetry.Count, n)
+}
+
+// gather waits a little for the results of other attempts under way, so that
+// one flush does for many. It does not while all of them wait for this one.
+func (s *saver) gather(ctx context.Context) {
+	if !s.few() {
+		return
+	}
+	late := s.q.o.Clock.After(saveLinger)
+	for s.few() {
+		select {
+		case <-s.kick:
+		case <-late:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// few tells whether something is to be saved, and more may come soon.
+func (s *saver) few() bool {
+	s.q.mu.Lock()
+	active := s.q.m.active
+	s.q.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pending) > 0 && len(s.pending) < active
 }
 
 // idle waits for something to save.

@@ -83,3 +83,24 @@ func TestReport_delayStatus(t *testing.T) {
 		})
 	}
 }
+
+// TestReport_noWay: who waits since this host knows no way is told of that.
+func TestReport_noWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newBooks(t).live()
+		o := Options{Router: func(o fate.Open) (string, string) { return string(o.Domain), "this host sends nothing to others" }}
+		_, end := begin(t, l, o, says(0, Up, relayed()))
+		lsn := l.accept(mail("a@example.org"))
+		time.Sleep(6 * 24 * time.Hour)
+		r := wantState(t, l, lsn, 0, fate.Bounced)
+		end()
+		if want := "4.4.7 Given up after 5 days. No attempt has been possible yet: this host sends nothing to others."; r.Last.Reason != want {
+			t.Errorf("%q", r.Last.Reason)
+		}
+		for _, n := range l.told() {
+			if !strings.Contains(strings.Join(strings.Fields(string(n.Body)), " "), "this host sends nothing to others") {
+				t.Errorf("the report says\n%s", n.Body)
+			}
+		}
+	})
+}
