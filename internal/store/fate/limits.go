@@ -53,6 +53,10 @@ const (
 	findDefault = 100
 	findMax     = 100_000
 
+	// recentBytes bounds the facts that a generation of recent has, in octets:
+	// of some 2,000 messages, a second's worth.
+	recentBytes = 1 << 20
+
 	// unaccountedMax bounds the messages that Sums names.
 	unaccountedMax = 1_000
 

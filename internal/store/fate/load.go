@@ -20,6 +20,12 @@ func (s *Store) Load(ctx context.Context, lsn journal.LSN) (m *Message, err erro
 	if s.x == nil {
 		return nil, errDetached
 	}
+	if facts := s.recent.get(lsn); facts != nil {
+		if m, err = decodeAccepted(facts); err == nil {
+			m.LSN = lsn
+			return m, nil
+		}
+	}
 	err = s.x.View(ctx, func(conn *sqlite.Conn) error {
 		m, err = load(conn, lsn)
 		return err

@@ -24,6 +24,7 @@ func (s *Store) Committed(rs []index.Applied) {
 	for _, r := range rs {
 		if us, ok := r.Result.([]Update); ok {
 			all = append(all, us...)
+			s.recent.note(r.Record, us)
 		}
 	}
 	if len(all) == 0 {

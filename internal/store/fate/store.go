@@ -44,6 +44,7 @@ type Store struct {
 	x      *index.Index // set by Attach
 	update func([]Update)
 	apply  *applier // the index writer's
+	recent recent
 
 	mu    sync.Mutex
 	scans map[*scan]struct{} // guarded by mu: calls of Open that are under way
