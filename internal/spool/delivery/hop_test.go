@@ -262,14 +262,15 @@ func TestPool_crowd(t *testing.T) {
 		h := w.server("mx.example.org", "192.0.2.1", 25)
 		h.say["MAIL"] = "hang"
 		b := newBench(t, w, Options{MaxPerHost: 2})
+		for i := range many {
+			w.mx(fmt.Sprintf("d%d.example", i), "mx.example.org")
+		}
 		began := time.Now()
 		var early atomic.Int32
 		var wg sync.WaitGroup
 		for i := range many {
-			domain := fmt.Sprintf("d%d.example", i)
-			w.mx(domain, "mx.example.org")
 			wg.Go(func() {
-				r := b.d.Carry(t.Context(), queue.Job{Message: messageTo("u@" + domain), Rcpt: []int{0}})
+				r := b.d.Carry(t.Context(), queue.Job{Message: messageTo(fmt.Sprintf("u@d%d.example", i)), Rcpt: []int{0}})
 				if time.Since(began) < time.Second {
 					early.Add(1)
 					b.want(r, fate.Deferred, queue.Busy, "4.3.2 All connections")
