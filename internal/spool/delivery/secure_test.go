@@ -250,26 +250,38 @@ func TestSession_neverLogsBodiesOrSecrets(t *testing.T) {
 // with a host's is no fault of the host for other mail, and no delay mends it
 // (RFC 8689 §4.2.1).
 func TestSecure_requireTLSAlone(t *testing.T) {
-	w := newWorld()
-	h := w.host("example.org", "mx.example.org", "192.0.2.1")
-	h.offers = append(h.offers, "REQUIRETLS")
-	h.tls = w.certificate(t, "mx.example.org", true)
-	w.authentic = true
-	b := newBench(t, w, Options{})
-	m := messageTo("one@example.org")
-	m.RequireTLS = true
-	b.want(b.carry(m), fate.Bounced, queue.Up, "5.7.10", "demands TLS all the way", "certificate")
-	b.want(b.carry(messageTo("one@example.org")), fate.Relayed, queue.Up, "opportunistic, TLS 1.3")
-	b.d.pool.closeIdle()
-	h.tls = nil
-	b.want(b.carry(m), fate.Bounced, queue.Up, "5.7.10", "offers no TLS")
-	h.tls = &tls.Config{} // a handshake that fails may be anybody's fault
-	b.want(b.carry(m), fate.Deferred, queue.Busy, "4.7.5")
-	h.say["STARTTLS"] = "454 4.7.0 not now"
-	b.want(b.carry(m), fate.Deferred, queue.Up, "454 4.7.0")
-	h.say["STARTTLS"] = "drop"
-	b.want(b.carry(m), fate.Deferred, queue.Busy, "4.4.2")
-	if got := h.got(); len(got) != 1 {
-		t.Errorf("%d messages", len(got))
+	for name, c := range map[string]struct {
+		set    func(w *world, h *host)
+		state  fate.State
+		health queue.Health
+		words  []string
+	}{
+		"a stranger's certificate": {func(w *world, h *host) { h.tls = w.certificate(t, "mx.example.org", true) },
+			fate.Bounced, queue.Up, []string{"5.7.10", "demands TLS all the way", "certificate"}},
+		"no TLS":                 {func(*world, *host) {}, fate.Bounced, queue.Up, []string{"5.7.10", "offers no TLS"}},
+		"a handshake that fails": {func(_ *world, h *host) { h.tls = &tls.Config{} }, fate.Deferred, queue.Busy, []string{"4.7.5"}},
+		"STARTTLS refused": {func(w *world, h *host) {
+			h.tls, h.say["STARTTLS"] = w.certificate(t, "mx.example.org", false), "454 4.7.0 not now"
+		}, fate.Deferred, queue.Up, []string{"454 4.7.0"}},
+		"STARTTLS unanswered": {func(w *world, h *host) {
+			h.tls, h.say["STARTTLS"] = w.certificate(t, "mx.example.org", false), "drop"
+		}, fate.Deferred, queue.Busy, []string{"4.4.2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			h := w.host("example.org", "mx.example.org", "192.0.2.1")
+			h.offers = append(h.offers, "REQUIRETLS")
+			w.authentic = true
+			c.set(w, h)
+			b := newBench(t, w, Options{})
+			m := messageTo("one@example.org")
+			m.RequireTLS = true
+			b.want(b.carry(m), c.state, c.health, c.words...)
+			if h.say["STARTTLS"] != "drop" { // which nobody gets past
+				b.want(b.carry(messageTo("one@example.org")), fate.Relayed, queue.Up)
+			} else if len(h.got()) != 0 {
+				t.Error("it was taken")
+			}
+		})
 	}
 }
