@@ -27,6 +27,25 @@ type attempt struct {
 	began    time.Time
 	health   queue.Health
 	why      string
+	kept     []*conn // that go back to the pool when the outcomes are durable
+}
+
+// keep holds a connection that another attempt can use until what was sent on
+// it is durable: a crash must not leave two messages of one connection open.
+func (a *attempt) keep(c *conn) {
+	if !c.c.Usable() {
+		a.d.pool.put(c) // which closes it
+		return
+	}
+	a.kept = append(a.kept, c)
+}
+
+// giveBack is the Done of the attempt's result.
+func (a *attempt) giveBack() {
+	for _, c := range a.kept {
+		a.d.pool.put(c)
+	}
+	a.kept = nil
 }
 
 // group is those recipients of a job that go the same way.

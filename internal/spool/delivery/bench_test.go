@@ -98,6 +98,7 @@ func BenchmarkCarry(b *testing.B) {
 				m := messageTo("one@example.org")
 				for pb.Next() {
 					r := d.Carry(context.Background(), queue.Job{Message: m, Rcpt: []int{0}})
+					r.Done()
 					if r.Outcomes[0].State != fate.Relayed {
 						b.Errorf("%+v", r)
 						return

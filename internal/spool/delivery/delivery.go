@@ -52,5 +52,7 @@ func (d *Delivery) Carry(ctx context.Context, j queue.Job) queue.Result {
 		a.carry(g)
 	}
 	d.o.Metrics.attempt.Observe(a.took().Seconds())
-	return a.result()
+	r := a.result()
+	r.Done = a.giveBack
+	return r
 }

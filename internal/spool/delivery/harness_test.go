@@ -497,6 +497,7 @@ func (b *bench) carry(m *fate.Message) queue.Result {
 		j.Rcpt = append(j.Rcpt, i)
 	}
 	r := b.d.Carry(b.t.(interface{ Context() context.Context }).Context(), j)
+	r.Done()
 	if len(r.Outcomes) != len(m.Recipients) {
 		b.t.Fatalf("%d outcomes", len(r.Outcomes))
 	}

@@ -239,6 +239,7 @@ func TestPool_bounds(t *testing.T) {
 		for i := range 4 {
 			wg.Go(func() {
 				r := b.d.Carry(t.Context(), queue.Job{Message: messageTo(fmt.Sprintf("u%d@example.org", i)), Rcpt: []int{0}})
+				r.Done()
 				mu.Lock()
 				defer mu.Unlock()
 				reasons = append(reasons, r.Outcomes[0].Reason[:5]+" "+r.Health.String()+" "+r.Outcomes[0].RetryAfter.String())
@@ -271,6 +272,7 @@ func TestPool_crowd(t *testing.T) {
 		for i := range many {
 			wg.Go(func() {
 				r := b.d.Carry(t.Context(), queue.Job{Message: messageTo(fmt.Sprintf("u@d%d.example", i)), Rcpt: []int{0}})
+				r.Done()
 				if time.Since(began) < time.Second {
 					early.Add(1)
 					b.want(r, fate.Deferred, queue.Busy, "4.3.2 All connections")
@@ -323,4 +325,23 @@ func FuzzParseRoute(f *testing.F) {
 			t.Errorf("%q is %v, which is %v, %v", s, r, again, err)
 		}
 	})
+}
+
+// TestCarry_keepsConnectionsUntilDone: while nobody has said that an outcome is
+// durable, no other message goes over its connection.
+func TestCarry_keepsConnectionsUntilDone(t *testing.T) {
+	w := newWorld()
+	h := w.host("example.org", "mx.example.org", "192.0.2.1")
+	b := newBench(t, w, Options{})
+	job := queue.Job{Message: messageTo("one@example.org"), Rcpt: []int{0}}
+	first, second := b.d.Carry(t.Context(), job), b.d.Carry(t.Context(), job)
+	if h.sessions != 2 {
+		t.Errorf("%d sessions for two messages that are not durable", h.sessions)
+	}
+	first.Done()
+	second.Done()
+	b.want(b.carry(messageTo("one@example.org")), fate.Relayed, queue.Up)
+	if h.sessions != 2 {
+		t.Errorf("%d sessions afterwards", h.sessions)
+	}
 }

@@ -28,7 +28,7 @@ func (a *attempt) toPeer(g *group, p *peer) *failure {
 			return f
 		}
 		stale, f := a.onConn(g, p, c)
-		a.d.pool.put(c)
+		a.keep(c)
 		switch {
 		case f != nil:
 			return f

@@ -122,6 +122,7 @@ func TestSend_endsWithItsContext(t *testing.T) {
 			defer cancel()
 			began := b.d.o.Clock.Now()
 			r := b.d.Carry(ctx, queue.Job{Message: messageTo("one@example.org"), Rcpt: []int{0}})
+			r.Done()
 			b.want(r, fate.Deferred, queue.Unknown, "4.3.2 The attempt was interrupted")
 			if took := b.d.o.Clock.Now().Sub(began); took != time.Second || r.Outcomes[0].RetryAfter != time.Second {
 				t.Errorf("took %v, again after %v", took, r.Outcomes[0].RetryAfter)
@@ -134,7 +135,9 @@ func TestSend_endsWithItsContext(t *testing.T) {
 	b := newBench(t, w, Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	b.want(b.d.Carry(ctx, queue.Job{Message: messageTo("one@example.org"), Rcpt: []int{0}}), fate.Deferred, queue.Unknown, "interrupted")
+	r := b.d.Carry(ctx, queue.Job{Message: messageTo("one@example.org"), Rcpt: []int{0}})
+	r.Done()
+	b.want(r, fate.Deferred, queue.Unknown, "interrupted")
 }
 
 func TestSend_eachRecipientForItself(t *testing.T) {

@@ -88,6 +88,9 @@ func (q *Queue) attempt(w *work, t *task) []fall {
 	if len(job.Rcpt) > 0 {
 		r = q.carry(w.carry, job)
 	}
+	if r.Done != nil {
+		defer r.Done()
+	}
 	if w.carry.Err() != nil && nothing(r) {
 		q.heard(t, Result{})
 		return q.later(t, 0) // it did not happen: there was no time for it

@@ -54,6 +54,11 @@ type Result struct {
 	Outcomes []Outcome // one for each of Job.Rcpt, in its order
 	Health   Health
 	Why      string // of Busy and Down, one sentence
+	// Done is called once what came of the attempt is durable, or nothing came
+	// of it: the Carrier keeps back until then what a next attempt could use,
+	// so that a crash sends one message again for each connection, and no
+	// more. It may be nil.
+	Done func()
 }
 
 // Outcome is what came of an attempt for one recipient. The State of its
