@@ -40,8 +40,16 @@ func (s *Store) Committed(rs []index.Applied) {
 }
 
 // scan is one call of Open, with what has been told since it began: that is
-// newer than the snapshot that it reads.
-type scan struct{ told map[place]Update }
+// newer than the snapshot that it reads, of what it has not come to yet.
+type scan struct {
+	at   place // the last one that was read
+	told map[place]Update
+}
+
+// passed tells whether the scan has read a recipient, or where it would be.
+func (sc *scan) passed(p place) bool {
+	return p.lsn < sc.at.lsn || p.lsn == sc.at.lsn && p.n <= sc.at.n
+}
 
 // overtake makes calls of Open that are under way tell what is being told.
 func (s *Store) overtake(us []Update) {
@@ -50,6 +58,9 @@ func (s *Store) overtake(us []Update) {
 	for sc := range s.scans {
 		for _, u := range us {
 			p := place{u.LSN, u.Rcpt}
+			if sc.passed(p) {
+				continue
+			}
 			u.Fresh = u.Fresh || sc.told[p].Fresh
 			sc.told[p] = u
 		}
@@ -90,7 +101,9 @@ func (s *Store) Open(ctx context.Context, fn func(Open) error) error {
 			o := names.open(st)
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			if u, told := sc.told[place{o.LSN, o.Rcpt}]; told {
+			sc.at = place{o.LSN, o.Rcpt}
+			if u, told := sc.told[sc.at]; told {
+				delete(sc.told, sc.at)
 				if o = u.Open; u.Fresh || o.State.Ended() {
 					return nil
 				}

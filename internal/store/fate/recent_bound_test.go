@@ -28,3 +28,18 @@ func TestRecent_bound(t *testing.T) {
 		t.Error("one is kept of which more is known")
 	}
 }
+
+// While Open reads, only what it has not come to is kept for it: a queue that
+// is long in being read is sent from meanwhile.
+func TestScan_keepsWhatIsToCome(t *testing.T) {
+	s := New(Options{})
+	sc, end := s.begin()
+	defer end()
+	sc.at = place{7, 3}
+	for _, p := range []place{{6, 9}, {7, 2}, {7, 3}, {7, 4}, {8, 0}} {
+		s.overtake([]Update{{Open: Open{LSN: p.lsn, Rcpt: p.n}}})
+	}
+	if len(sc.told) != 2 || !sc.passed(place{7, 3}) || sc.passed(place{7, 4}) {
+		t.Errorf("kept are %v", sc.told)
+	}
+}
