@@ -95,9 +95,16 @@ func (q *Queue) wakeUp() {
 
 // Update tells of recipients that the journal has come to know more of. It
 // only notes them down.
+//
+// The queue itself makes all changes but the first state and what it has
+// already forgotten, so only those are heeded.
 func (q *Queue) Update(us []fate.Update) {
 	q.inbox.mu.Lock()
-	q.inbox.updates = append(q.inbox.updates, us...)
+	for i := range us {
+		if us[i].Fresh || us[i].State.Ended() {
+			q.inbox.updates = append(q.inbox.updates, us[i])
+		}
+	}
 	q.inbox.mu.Unlock()
 	q.wakeUp()
 }
@@ -127,9 +134,6 @@ func (q *Queue) route(o fate.Open, fresh bool) routed {
 
 // takeIn gives the machine what Update has noted down. Nothing is taken while
 // the queue is read: what was accepted meanwhile may be read as well.
-//
-// The queue itself makes all changes but the first state and what it has
-// already forgotten, so only those are heeded.
 func (q *Queue) takeIn() {
 	q.inbox.order.Lock()
 	defer q.inbox.order.Unlock()
@@ -145,9 +149,7 @@ func (q *Queue) takeIn() {
 	}
 	rs := make([]routed, 0, len(us))
 	for _, u := range us {
-		if u.Fresh || u.State.Ended() {
-			rs = append(rs, q.route(u.Open, u.Fresh))
-		}
+		rs = append(rs, q.route(u.Open, u.Fresh))
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -169,17 +171,41 @@ func (q *Queue) isLoading() bool {
 	return q.loading
 }
 
+// ends takes the ends of recipients out of the inbox, so that they do not pile
+// up while the queue is read. What is as young as the first one that was
+// accepted meanwhile stays, for takeIn.
+func (q *Queue) ends() []fate.Update {
+	q.inbox.mu.Lock()
+	defer q.inbox.mu.Unlock()
+	var ends, rest []fate.Update
+	for _, u := range q.inbox.updates {
+		if u.Fresh || len(rest) > 0 && u.LSN >= rest[0].LSN {
+			rest = append(rest, u)
+		} else {
+			ends = append(ends, u)
+		}
+	}
+	q.inbox.updates = rest
+	return ends
+}
+
 // load reads all open recipients. They may be tried as soon as they are read:
 // each is read once, and what was accepted later comes by Update.
 func (q *Queue) load(ctx context.Context) error {
 	began := q.o.Clock.Now()
 	batch := make([]routed, 0, loadBatch)
 	flush := func() {
+		q.inbox.order.Lock()
+		defer q.inbox.order.Unlock()
+		ends := q.ends() // none of them is of what is read later
 		q.mu.Lock()
 		now := q.now()
 		for _, r := range batch {
 			q.m.add(now, r.Open, r.destination, r.hold)
 			q.loaded = max(q.loaded, r.LSN)
+		}
+		for _, u := range ends {
+			q.m.ended(now, u.LSN, u.Rcpt)
 		}
 		q.size.Store(int64(q.m.t.count))
 		q.mu.Unlock()
