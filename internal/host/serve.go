@@ -114,6 +114,7 @@ func serveStore(ctx context.Context, c Config, o ServeOptions, ls *listeners, h 
 		return e.serve(gctx, pool, listen.Facts{TLS: cert.TLS()})
 	})
 	g.Go(func() error { return watchJournal(gctx, s, log) })
+	g.Go(func() error { return tendHeap(gctx) })
 	g.Go(func() error { return ignoreEnd(gctx, s.Mailboxes.Run(gctx)) })
 	g.Go(func() error { return reload(gctx, c, cert, e, o.Log, log) })
 
