@@ -143,7 +143,7 @@ func makeKeys(c console, w where, name string, force bool, fn func(*dkim.Store, 
 		return err
 	}
 	if force {
-		fmt.Fprintln(c.err, "The new keys sign from now on: publish their records at once.")
+		fmt.Fprintln(c.err, "The new keys sign as soon as the running host has read them, within a minute: publish their records at once.")
 	} else {
 		fmt.Fprintln(c.err, "Publish these records. The new keys sign once they are found in the DNS.")
 	}
