@@ -48,7 +48,7 @@ const simDir = "/sim"
 // what got its 250 is in the mailbox exactly once and intact (I1, I2, I7), and
 // UIDs were only ever given once (I6). A failure names its seed.
 func TestSim_powerCuts(t *testing.T) {
-	base := simBase(t)
+	base := simBase(t, simConfig(), admin.Request{Op: admin.AccountAdd, Address: "one@demo.test", Password: testPassword})
 	first, last := seeds(t, 30)
 	for seed := first; seed <= last; seed++ {
 		w := &simWorld{t: t, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), disk: sim.NewDisk(seed), uids: map[string]uint32{}}
@@ -73,19 +73,16 @@ func simConfig() Config {
 // simImage is what a disk holds, by file name.
 type simImage map[string][]byte
 
-// simBase makes a host with one account: hashing its password for every seed
-// would take longer than the simulation.
-func simBase(t *testing.T) simImage {
+// simBase makes a host with its accounts: hashing their passwords for every
+// seed would take longer than the simulation.
+func simBase(t *testing.T, c Config, requests ...admin.Request) simImage {
 	t.Helper()
 	d := sim.NewDisk(0)
-	s, err := OpenStore(t.Context(), simConfig(), StoreOptions{FS: d, MemoryIndex: true})
+	s, err := OpenStore(t.Context(), c, StoreOptions{FS: d, MemoryIndex: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, q := range []admin.Request{
-		{Op: admin.DomainAdd, Domain: demoDomain},
-		{Op: admin.AccountAdd, Address: "one@demo.test", Password: testPassword},
-	} {
+	for _, q := range append([]admin.Request{{Op: admin.DomainAdd, Domain: demoDomain}}, requests...) {
 		if a := s.Admin().Do(t.Context(), q); a.Error != "" {
 			t.Fatal(a.Error)
 		}
