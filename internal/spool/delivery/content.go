@@ -106,6 +106,12 @@ func (c *content) scan() error {
 	if c.scanned {
 		return nil
 	}
+	if c.small != nil {
+		at, end := eightAt(c.small), bytes.Index(c.small, []byte("\r\n\r\n"))
+		c.eight, c.eightIn = at >= 0, at >= 0 && (end < 0 || at < end)
+		c.scanned = true
+		return nil
+	}
 	buf := make([]byte, min(c.size, scanBlock))
 	header := true
 	var last []byte // the end of the block before, where the header's may begin

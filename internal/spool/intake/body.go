@@ -3,6 +3,7 @@ package intake
 import (
 	"context"
 	"encoding/base32"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -141,6 +142,11 @@ func (b *Body) Write(p []byte) (int, error) {
 }
 
 func hasEightBit(p []byte) bool {
+	for ; len(p) >= 8; p = p[8:] {
+		if binary.LittleEndian.Uint64(p)&0x8080808080808080 != 0 {
+			return true
+		}
+	}
 	for _, c := range p {
 		if c >= 0x80 {
 			return true
