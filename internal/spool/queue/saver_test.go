@@ -24,6 +24,12 @@ func TestSaver_gathers(t *testing.T) {
 			return all(j, Up, relayed())
 		}))
 		defer end()
+		records := func() (n int) { // since the last call
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			n, l.commits = l.commits, 0
+			return n
+		}
 		send := func(to ...string) {
 			for _, a := range to {
 				l.accept(mail(a))
@@ -33,20 +39,21 @@ func TestSaver_gathers(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		wantState(t, l, 1, 0, fate.Relayed) // at once
 
-		l.commits = 0
+		records()
 		send("a@one.example", "b@two.example", "c@three.example")
 		time.Sleep(4 * time.Millisecond)
 		wantState(t, l, 4, 0, fate.Relayed) // at once after the last
-		if l.commits != 1 {
-			t.Errorf("%d records for three results", l.commits)
+		if n := records(); n != 1 {
+			t.Errorf("%d records for three results", n)
 		}
 
-		l.commits = 0
+		records()
 		send("slow@four.example", "b@two.example")
 		time.Sleep(2*time.Millisecond + saveLinger)
 		wantState(t, l, 6, 0, fate.Relayed)
-		if wantState(t, l, 5, 0, fate.Queued); l.commits != 1 {
-			t.Errorf("%d records for one result", l.commits)
+		wantState(t, l, 5, 0, fate.Queued)
+		if n := records(); n != 1 {
+			t.Errorf("%d records for one result", n)
 		}
 		time.Sleep(time.Minute)
 	})
