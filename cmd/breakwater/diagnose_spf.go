@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/breakwater-mail/breakwater/internal/base/dns"
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/mail/mailauth"
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
@@ -46,17 +45,9 @@ func (d *diagnoseSPFCmd) Run(c console) error {
 	} else if d.Helo == "" {
 		return usageError{errors.New("give --from or --helo: one of them has the domain to check")}
 	}
-	servers := dns.SystemServers(sys.OSFS())
-	if d.DNS != "" {
-		server, err := parseServer(d.DNS)
-		if err != nil {
-			return usageError{fmt.Errorf("--dns: %w", err)}
-		}
-		servers = []netip.AddrPort{server}
-	}
-	client, err := dns.New(dns.Options{Servers: servers, Clock: clock})
+	client, err := resolver(d.DNS, clock)
 	if err != nil {
-		return fmt.Errorf("open resolver: %w", err)
+		return err
 	}
 	defer client.Close()
 	s := mailauth.CheckSPF(c.ctx, client, in)

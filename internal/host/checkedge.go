@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/dns"
-	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/edge/ban"
 )
 
@@ -18,14 +17,7 @@ func checkEdge(ctx context.Context, c Config) []Finding {
 	if !c.DNS.Enabled || len(c.DNSBL.Lists) == 0 {
 		return fs
 	}
-	servers, err := c.dnsServers()
-	if err == nil && len(servers) == 0 {
-		servers = dns.SystemServers(sys.OSFS())
-	}
-	var client *dns.Client
-	if err == nil {
-		client, err = dns.New(dns.Options{Servers: servers})
-	}
+	client, err := c.resolver()
 	if err != nil {
 		return append(fs, Finding{What: "resolver", Detail: err.Error()})
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/dns"
-	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/ops/admin"
 	"github.com/breakwater-mail/breakwater/internal/ops/dkim"
@@ -58,12 +57,9 @@ func checkOut(ctx context.Context, c Config, running bool) []Finding {
 
 // resolver is one that asks as the host does.
 func (c *Config) resolver() (*dns.Client, error) {
-	servers, err := c.dnsServers()
+	servers, err := c.resolvers()
 	if err != nil {
 		return nil, err
-	}
-	if len(servers) == 0 {
-		servers = dns.SystemServers(sys.OSFS())
 	}
 	return dns.New(dns.Options{Servers: servers})
 }

@@ -191,12 +191,9 @@ func (e *edge) openDNS(reg prometheus.Registerer, log *slog.Logger) error {
 	if !e.c.DNS.Enabled {
 		return nil
 	}
-	servers, err := e.c.dnsServers()
+	servers, err := e.c.resolvers()
 	if err != nil {
-		return fmt.Errorf("dns.servers: %w", err)
-	}
-	if len(servers) == 0 {
-		servers = dns.SystemServers(sys.OSFS())
+		return err
 	}
 	e.dns, err = dns.New(dns.Options{
 		Servers: servers, TrustAD: e.c.trustAD(), CacheEntries: cachedAnswers, Log: log, Metrics: dns.NewMetrics(reg),
@@ -216,6 +213,18 @@ func (e *edge) openDNS(reg prometheus.Registerer, log *slog.Logger) error {
 		return errors.Join(fmt.Errorf("dnsbl.lists: %w", err), e.closeDNS())
 	}
 	return nil
+}
+
+// resolvers are those of dns.servers, else the system's.
+func (c *Config) resolvers() ([]netip.AddrPort, error) {
+	servers, err := c.dnsServers()
+	if err != nil {
+		return nil, fmt.Errorf("dns.servers: %w", err)
+	}
+	if len(servers) == 0 {
+		servers = dns.SystemServers(sys.OSFS())
+	}
+	return servers, nil
 }
 
 // trustAD says which resolvers are believed about DNSSEC.
