@@ -74,7 +74,7 @@ func (i *Intake) Begin(ctx context.Context, e smtp.Envelope) (*Body, error) {
 	}
 	if i.askerOf(&e) == user {
 		b.head, b.edit = new(header), i.submission(b)
-	} else if hasForwards(ts) {
+	} else if b.away { // has it been here? what does it say of TLS?
 		b.head = new(header)
 	}
 	if b.body, err = i.mailboxes.NewBody(ctx, b.prefix()); err != nil {

@@ -45,6 +45,6 @@
 //
 // RFCs: 5321 §4.4 (trace fields), §6.3 (loops), 6409 §6 and §8 (submission),
 // 5322 §3.6 (fields), 9228 (Delivered-To), 3461 §5.2 (success reports), 8689
-// (REQUIRETLS), 3848 and 6531 §4.3 (the keyword after "with" comes from the
+// §4.1 (REQUIRETLS, TLS-Required), 3848 and 6531 §4.3 (the keyword after "with" comes from the
 // dialogue), 3463 (enhanced codes), 5233 (details).
 package intake

@@ -111,6 +111,20 @@ func deliveredTo(raw []byte, to ...message.Address) bool {
 	return false
 }
 
+// tlsOptional reports whether a header says "TLS-Required: No", RFC 8689 §4.3.
+// That is the field's only value; one that says something else undoes it.
+func tlsOptional(raw []byte) bool {
+	optional := false
+	for f := range message.Fields(raw) {
+		if f.Is("TLS-Required") {
+			if optional = strings.EqualFold(f.Value(), "No"); !optional {
+				return false
+			}
+		}
+	}
+	return optional
+}
+
 // undetailed is an address without its detail (RFC 5233).
 func undetailed(a message.Address) message.Address {
 	if local, _, ok := strings.Cut(a.Local, account.Delimiter); ok && local != "" {

@@ -168,6 +168,7 @@ func (t *posting) body(ctx context.Context) (*mailbox.Body, error) {
 	if hasEightBit(t.p.Body) {
 		m.Body = smtp.Body8BitMIME
 	}
+	m.TLSOptional = tlsOptional(t.p.Body)
 	if slices.ContainsFunc(m.Recipients, func(r fate.Recipient) bool { return r.State == fate.Queued }) {
 		m.Headers = t.signature()
 	}

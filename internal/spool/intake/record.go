@@ -89,6 +89,8 @@ func (b *Body) facts() (*fate.Message, error) {
 		From: b.e.From, Body: b.e.Body, UTF8: b.e.UTF8, RequireTLS: b.e.RequireTLS,
 		Ret: b.e.Ret, EnvID: b.e.EnvID, Skip: b.skip,
 	}
+	// RFC 8689 §4.1: whoever has said REQUIRETLS is not asked what the header says.
+	m.TLSOptional = b.away && !m.RequireTLS && tlsOptional(b.seen())
 	if b.eight { // whatever the client has said of it
 		m.Body = smtp.Body8BitMIME
 	}

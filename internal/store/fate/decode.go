@@ -116,6 +116,7 @@ func (m *Message) decodeRest(field uint64, v []byte) (err error) {
 		var options uint64
 		options, err = number[uint64](v)
 		m.UTF8, m.RequireTLS = options&optionUTF8 != 0, options&optionRequireTLS != 0
+		m.TLSOptional = options&optionTLSOptional != 0
 	case fieldRet:
 		m.Ret, err = number[smtp.Ret](v)
 	case fieldEnvID:

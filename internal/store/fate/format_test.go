@@ -122,11 +122,15 @@ func alike(t *testing.T, what string, got, want any) {
 }
 
 func TestFormat_roundTrip(t *testing.T) {
-	m, err := decodeAccepted(value(AppendAccepted(nil, sampleMessage())))
-	if err != nil {
-		t.Fatal(err)
+	loose := sampleMessage()
+	loose.RequireTLS, loose.TLSOptional = false, true
+	for _, want := range []*Message{sampleMessage(), loose} {
+		m, err := decodeAccepted(value(AppendAccepted(nil, want)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		alike(t, "message", m, want)
 	}
-	alike(t, "message", m, sampleMessage())
 	for _, c := range sampleChanges() {
 		got, err := decodeChange(value(AppendChange(nil, &c)))
 		if err != nil {

@@ -65,8 +65,9 @@ const (
 
 // Bits of fieldOptions. Frozen.
 const (
-	optionUTF8       = 1
-	optionRequireTLS = 2
+	optionUTF8        = 1
+	optionRequireTLS  = 2
+	optionTLSOptional = 4
 )
 
 // appendUint leaves zero out: an absent number is zero.
@@ -143,6 +144,9 @@ func AppendAccepted(dst []byte, m *Message) []byte {
 	}
 	if m.RequireTLS {
 		options |= optionRequireTLS
+	}
+	if m.TLSOptional {
+		options |= optionTLSOptional
 	}
 	b = appendUint(b, fieldOptions, options)
 	b = appendUint(b, fieldRet, m.Ret)

@@ -102,9 +102,13 @@ type Message struct {
 	From       message.Address // the zero Address is the null reverse-path
 	Body       smtp.BodyType
 	UTF8       bool
-	RequireTLS bool // RFC 8689
-	Ret        smtp.Ret
-	EnvID      string // xtext, as received
+	RequireTLS bool // RFC 8689, and so is TLSOptional
+	// TLSOptional says that the header has "TLS-Required: No": delivery matters
+	// more to the sender than what the recipient's domain asks of TLS. Never
+	// together with RequireTLS.
+	TLSOptional bool
+	Ret         smtp.Ret
+	EnvID       string // xtext, as received
 	// Skip is how many octets at the start of the stored body stay here (the
 	// Return-Path field); Headers are header fields that go before the rest
 	// (the DKIM signature), each with its CRLF.
