@@ -4,7 +4,9 @@
 // the interfaces FS, File and Clock, so that package sim can put a disk that
 // crashes, tears, fills and lies, and a clock that is stepped by hand, in
 // their place. That is the only reason it exists apart: the doors are the
-// one kind of interface here with a single real implementation.
+// one kind of interface here with a single real implementation. With them come
+// the two ways to replace a file whole and durably: WriteFile, and Snapshot
+// for what a part of the host remembers beside the journal.
 //
 // It stands below everything; the journal is its main caller. It knows
 // nothing of mail.

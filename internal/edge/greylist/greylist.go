@@ -84,7 +84,7 @@ func (o *Options) defaults() error {
 // Table is the memory.
 type Table struct {
 	o      Options
-	file   file
+	file   sys.Snapshot
 	secret secret // set by Open
 	known  *known
 
@@ -102,7 +102,7 @@ func Open(fs sys.FS, path string, o Options) (*Table, error) {
 	if err := o.defaults(); err != nil {
 		return nil, err
 	}
-	t := &Table{o: o, file: file{fs, path}, known: newKnown(o.Keep, o.MaxKnown)}
+	t := &Table{o: o, file: sys.Snapshot{FS: fs, Path: path, OctetsMax: fileOctetsMax}, known: newKnown(o.Keep, o.MaxKnown)}
 	t.queue.byName = map[hash]*waiter{}
 	if !t.load() {
 		if _, err := io.ReadFull(o.Rand, t.secret[:]); err != nil {

@@ -79,11 +79,8 @@ func TestRun_saves(t *testing.T) {
 		}
 		h.clock.Advance(saveEvery)
 		synctest.Wait()
-		b, err := h.file.read()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s, err := decode(b); err != nil || len(s.books) != 1 {
+		var s snapshot
+		if _, err := h.file.Load(func(b []byte) (err error) { s, err = decode(b); return err }); err != nil || len(s.books) != 1 {
 			t.Errorf("%v, %v", s, err)
 		}
 		cancel()

@@ -157,7 +157,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		h := newHouse(t, Options{})
-		if err := h.file.write(b); err != nil {
+		if err := h.file.Replace(b); err != nil {
 			t.Fatal(err)
 		}
 		h.open(Options{})

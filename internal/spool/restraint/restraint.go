@@ -102,7 +102,7 @@ type Sender struct {
 // Restraint judges. Make it with Open.
 type Restraint struct {
 	o    Options
-	file file
+	file sys.Snapshot
 
 	mu     sync.Mutex
 	secret secret               // set by Open
@@ -121,7 +121,7 @@ func Open(fs sys.FS, path string, o Options) (*Restraint, error) {
 	if err := o.defaults(); err != nil {
 		return nil, err
 	}
-	r := &Restraint{o: o, file: file{fs, path}, books: map[account.ID]*book{}}
+	r := &Restraint{o: o, file: sys.Snapshot{FS: fs, Path: path, OctetsMax: fileOctetsMax}, books: map[account.ID]*book{}}
 	if !r.load() {
 		if _, err := io.ReadFull(o.Rand, r.secret[:]); err != nil {
 			return nil, fmt.Errorf("restraint: make a key: %w", err)

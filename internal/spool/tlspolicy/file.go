@@ -4,9 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -39,30 +36,24 @@ type fileOfEntry struct {
 	Policy  []string       `json:"policy"`
 }
 
+func (p *Policies) file() sys.Snapshot {
+	return sys.Snapshot{FS: p.o.FS, Path: p.o.Path, OctetsMax: fileOctetsMax}
+}
+
 // load reads the file, or sets it aside.
 func (p *Policies) load() {
 	if p.o.Path == "" {
 		return
 	}
-	b, err := readFile(p.o.FS, p.o.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	var entries []*entry
-	if err == nil {
-		entries, err = decodeFile(b, p.o.Clock.Now())
-	}
-	if err != nil {
-		aside := p.o.Path + ".aside"
-		p.o.Log.Error("the MTA-STS policies that were remembered cannot be used",
-			telemetry.Path, p.o.Path, telemetry.Reason, "they are kept as "+path.Base(aside), telemetry.Err, err)
-		if err := p.o.FS.Rename(p.o.Path, aside); err != nil {
-			p.o.Log.Warn("set MTA-STS policies aside", telemetry.Path, aside, telemetry.Err, err)
+	_, err := p.file().Load(func(b []byte) error {
+		entries, err := decodeFile(b, p.o.Clock.Now())
+		for _, e := range entries {
+			p.cache.put(e)
 		}
-		return
-	}
-	for _, e := range entries {
-		p.cache.put(e)
+		return err
+	})
+	if err != nil {
+		p.o.Log.Error("the MTA-STS policies that were remembered cannot be used", telemetry.Err, err)
 	}
 	p.cache.dirty = false
 	p.o.Metrics.kept.Set(float64(len(p.cache.entries)))
@@ -135,55 +126,12 @@ func (p *Policies) save() error {
 	slices.SortFunc(entries, func(a, b *entry) int { return strings.Compare(string(a.domain), string(b.domain)) })
 	b, err := encodeFile(entries)
 	if err == nil {
-		err = writeFile(p.o.FS, p.o.Path, b)
+		err = p.file().Replace(b)
 	}
 	if err != nil {
 		p.mu.Lock()
 		p.cache.dirty = true
 		p.mu.Unlock()
-		return fmt.Errorf("write %s: %w", path.Base(p.o.Path), err)
 	}
-	return nil
-}
-
-// readFile returns a file's octets; the error wraps fs.ErrNotExist if there is
-// none.
-func readFile(fsys sys.FS, name string) (_ []byte, err error) {
-	h, err := fsys.Open(name, os.O_RDONLY, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, h.Close()) }()
-	size, err := h.Size()
-	if err != nil {
-		return nil, err
-	}
-	if size > fileOctetsMax {
-		return nil, fmt.Errorf("%w: %d octets are too many", errFile, size)
-	}
-	b := make([]byte, size)
-	if n, err := h.ReadAt(b, 0); n < len(b) {
-		return nil, err
-	}
-	return b, nil
-}
-
-// writeFile replaces a file, whole or not at all, durably.
-func writeFile(fsys sys.FS, name string, b []byte) error {
-	fresh := name + ".new"
-	h, err := fsys.Open(fresh, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = h.WriteAt(b, 0)
-	if err == nil {
-		err = h.Sync()
-	}
-	if err = errors.Join(err, h.Close()); err != nil {
-		return err
-	}
-	if err := fsys.Rename(fresh, name); err != nil {
-		return err
-	}
-	return fsys.SyncDir(path.Dir(name))
+	return err
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/sim"
+	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 )
 
@@ -164,7 +165,7 @@ func TestPolicies_damagedFile(t *testing.T) {
 	for _, text := range []string{"", "{", `{"version":2}`, `{"version":1,"policies":[{"domain":"a b","id":"1"}]}`,
 		`{"version":1,"policies":[{"domain":"a.example","id":"1","policy":["x"]}]}`} {
 		disk := sim.NewDisk(1)
-		if err := writeFile(disk, "policies.json", []byte(text)); err != nil {
+		if err := (sys.Snapshot{FS: disk, Path: "policies.json"}).Replace([]byte(text)); err != nil {
 			t.Fatal(err)
 		}
 		p, _ := open(t, newNames(t), Options{FS: disk, Path: "policies.json"})
@@ -197,10 +198,9 @@ func TestPolicies_powerCut(t *testing.T) {
 		disk.CrashAt(n)
 		_ = p.save()
 		disk.Crash(sim.Any)
-		if b, err := readFile(disk, "policies.json"); err != nil {
-			t.Fatalf("step %d: %v", n, err)
-		} else if _, err := decodeFile(b, start()); err != nil {
-			t.Fatalf("step %d: %v", n, err)
+		found, err := p.file().Load(func(b []byte) error { _, err := decodeFile(b, start()); return err })
+		if !found || err != nil {
+			t.Fatalf("step %d: %v, %v", n, found, err)
 		}
 	}
 	if _, err := disk.Open("none", os.O_RDONLY, 0); err == nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"path"
 	"slices"
 	"strconv"
 	"sync"
@@ -94,7 +93,9 @@ func OpenArchive(o ArchiveOptions) *Archive {
 	o.Log = telemetry.Logger(o.Log, "tlsreport")
 	a := &Archive{o: o, next: 1}
 	if o.Path != "" {
-		loadFile(o.FS, o.Path, o.Log, a.decode)
+		if _, err := snapshot(o.FS, o.Path).Load(a.decode); err != nil {
+			o.Log.Error("the file of others' TLS reports cannot be used and begins anew", telemetry.Err, err)
+		}
 	}
 	return a
 }
@@ -262,13 +263,12 @@ func (a *Archive) save() error {
 	}
 	b, err := json.Marshal(all)
 	if err == nil {
-		err = writeFile(a.o.FS, a.o.Path, b)
+		err = snapshot(a.o.FS, a.o.Path).Replace(b)
 	}
 	if err != nil {
 		a.mu.Lock()
 		a.dirty = true
 		a.mu.Unlock()
-		return fmt.Errorf("write %s: %w", path.Base(a.o.Path), err)
 	}
-	return nil
+	return err
 }

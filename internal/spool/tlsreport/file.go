@@ -4,10 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
-	"log/slog"
-	"os"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -44,10 +40,16 @@ func (rs *Reports) load() {
 	if rs.o.Path == "" {
 		return
 	}
-	loadFile(rs.o.FS, rs.o.Path, rs.o.Log, func(b []byte) (err error) {
-		rs.tally, err = decodeTally(b)
+	_, err := snapshot(rs.o.FS, rs.o.Path).Load(func(b []byte) error {
+		t, err := decodeTally(b)
+		if err == nil {
+			rs.tally = t
+		}
 		return err
 	})
+	if err != nil {
+		rs.o.Log.Error("a file of TLS reports cannot be used and begins anew", telemetry.Err, err)
+	}
 }
 
 func decodeTally(b []byte) (tally, error) {
@@ -104,75 +106,16 @@ func (rs *Reports) save() error {
 	rs.mu.Unlock()
 	b, err := all.encode()
 	if err == nil {
-		err = writeFile(rs.o.FS, rs.o.Path, b)
+		err = snapshot(rs.o.FS, rs.o.Path).Replace(b)
 	}
 	if err != nil {
 		rs.mu.Lock()
 		rs.tally.dirty = true
 		rs.mu.Unlock()
-		return fmt.Errorf("write %s: %w", path.Base(rs.o.Path), err)
 	}
-	return nil
+	return err
 }
 
-// loadFile hands a file's octets over, and sets it aside if they are of no use.
-func loadFile(fsys sys.FS, name string, log *slog.Logger, use func([]byte) error) {
-	b, err := readFile(fsys, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return
-	}
-	if err == nil {
-		err = use(b)
-	}
-	if err == nil {
-		return
-	}
-	aside := name + ".aside"
-	log.Error("a file of TLS reports cannot be used and begins anew",
-		telemetry.Path, name, telemetry.Reason, "it is kept as "+path.Base(aside), telemetry.Err, err)
-	if err := fsys.Rename(name, aside); err != nil {
-		log.Warn("set a file of TLS reports aside", telemetry.Path, aside, telemetry.Err, err)
-	}
-}
-
-// readFile returns a file's octets; the error wraps fs.ErrNotExist if there is
-// none.
-func readFile(fsys sys.FS, name string) (_ []byte, err error) {
-	h, err := fsys.Open(name, os.O_RDONLY, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, h.Close()) }()
-	size, err := h.Size()
-	if err != nil {
-		return nil, err
-	}
-	if size > fileOctetsMax {
-		return nil, fmt.Errorf("%w: %d octets are too many", errFile, size)
-	}
-	b := make([]byte, size)
-	if n, err := h.ReadAt(b, 0); n < len(b) {
-		return nil, err
-	}
-	return b, nil
-}
-
-// writeFile replaces a file, whole or not at all, durably.
-func writeFile(fsys sys.FS, name string, b []byte) error {
-	fresh := name + ".new"
-	h, err := fsys.Open(fresh, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = h.WriteAt(b, 0)
-	if err == nil {
-		err = h.Sync()
-	}
-	if err = errors.Join(err, h.Close()); err != nil {
-		return err
-	}
-	if err := fsys.Rename(fresh, name); err != nil {
-		return err
-	}
-	return fsys.SyncDir(path.Dir(name))
+func snapshot(fs sys.FS, path string) sys.Snapshot {
+	return sys.Snapshot{FS: fs, Path: path, OctetsMax: fileOctetsMax}
 }

@@ -356,7 +356,7 @@ func TestReports_refusesOptions(t *testing.T) {
 func TestReports_damagedFile(t *testing.T) {
 	for _, text := range []string{"{", `{"version":9}`, `{"version":1,"pending":[{"date":"x","domain":"a.example"}]}`, `{"version":1,"pending":[{"date":"2026-03-01","domain":"a b"}]}`} {
 		f := newFixture(t)
-		if err := writeFile(f.o.FS, "tally.json", []byte(text)); err != nil {
+		if err := snapshot(f.o.FS, "tally.json").Replace([]byte(text)); err != nil {
 			t.Fatal(err)
 		}
 		f.start(t)
