@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,7 +24,8 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/spool/intake"
 )
 
-// seeds returns the range of seeds to run: SEEDS is how many, SEED only one.
+// seeds returns the range of seeds to run: SEEDS is how many, SEED the first;
+// SEED alone is only that one.
 func seeds(t *testing.T, otherwise uint64) (first, last uint64) {
 	read := func(name string) uint64 {
 		n, err := strconv.ParseUint(cmp.Or(os.Getenv(name), "0"), 10, 64)
@@ -34,10 +34,12 @@ func seeds(t *testing.T, otherwise uint64) (first, last uint64) {
 		}
 		return n
 	}
-	if one := read("SEED"); one > 0 {
-		return one, one
+	first, n := read("SEED"), read("SEEDS")
+	if first > 0 {
+		otherwise = 1
 	}
-	return 1, cmp.Or(read("SEEDS"), otherwise)
+	first = cmp.Or(first, 1)
+	return first, first + cmp.Or(n, otherwise) - 1
 }
 
 // simDir is the host's directory on the simulated disk.
@@ -51,8 +53,7 @@ func TestSim_powerCuts(t *testing.T) {
 	base := simBase(t, simConfig(), admin.Request{Op: admin.AccountAdd, Address: "one@demo.test", Password: testPassword})
 	first, last := seeds(t, 30)
 	for seed := first; seed <= last; seed++ {
-		w := &simWorld{t: t, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), disk: sim.NewDisk(seed), uids: map[string]uint32{}}
-		base.copyTo(t, w.disk)
+		w := &simWorld{t: t, seed: seed, rand: rand.New(rand.NewPCG(seed, 1)), disk: base.Fork(seed), uids: map[string]uint32{}}
 		for round := range 3 {
 			w.run(round)
 			if t.Failed() {
@@ -70,12 +71,9 @@ func simConfig() Config {
 	return c
 }
 
-// simImage is what a disk holds, by file name.
-type simImage map[string][]byte
-
 // simBase makes a host with its accounts: hashing their passwords for every
 // seed would take longer than the simulation.
-func simBase(t *testing.T, c Config, requests ...admin.Request) simImage {
+func simBase(t *testing.T, c Config, requests ...admin.Request) *sim.Disk {
 	t.Helper()
 	d := sim.NewDisk(0)
 	s, err := OpenStore(t.Context(), c, StoreOptions{FS: d, MemoryIndex: true})
@@ -90,61 +88,7 @@ func simBase(t *testing.T, c Config, requests ...admin.Request) simImage {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	image := simImage{}
-	image.read(t, d, simDir)
-	return image
-}
-
-// read takes over a folder and what is below it.
-func (m simImage) read(t *testing.T, d *sim.Disk, dir string) {
-	names, err := d.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range names {
-		path := filepath.Join(dir, n)
-		f, err := d.Open(path, os.O_RDONLY, 0)
-		if err != nil {
-			m.read(t, d, path)
-			continue
-		}
-		size, err := f.Size()
-		if err != nil {
-			t.Fatal(err)
-		}
-		b := make([]byte, size)
-		if _, err := f.ReadAt(b, 0); err != nil && !errors.Is(err, io.EOF) {
-			t.Fatal(err)
-		}
-		m[path] = b
-		if err := f.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// copyTo puts the image on a disk, durably.
-func (m simImage) copyTo(t *testing.T, d *sim.Disk) {
-	for path, b := range m {
-		dir := filepath.Dir(path)
-		if err := d.MkdirAll(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		f, err := d.Open(path, os.O_CREATE|os.O_RDWR, 0o600)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = f.WriteAt(b, 0)
-		for p := dir; ; p = filepath.Dir(p) {
-			err = errors.Join(err, d.SyncDir(p))
-			if p == "/" {
-				break
-			}
-		}
-		if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-			t.Fatal(err)
-		}
-	}
+	return d
 }
 
 // simWorld is one seed: a disk, and what its host has promised so far.

@@ -107,12 +107,12 @@ func (d *Disk) crashFile(n *node, mode Mode) {
 		if c.data != nil && len(c.data) == 0 {
 			continue
 		}
-		if grown := c.off + int64(len(c.data)); c.data != nil && grown > int64(len(n.medium)) {
-			n.medium = append(n.medium, d.stale(grown-int64(len(n.medium)))...)
+		if grown := c.off + int64(len(c.data)); c.data != nil && grown > n.medium.size {
+			n.medium.write(d.stale(grown-n.medium.size), n.medium.size)
 		}
-		n.medium = c.apply(n.medium)
+		n.medium.apply(c)
 	}
-	n.data = slices.Clone(n.medium)
+	n.data = n.medium.clone()
 	n.pending, n.diverged = nil, false
 }
 
@@ -160,9 +160,8 @@ func (d *Disk) stale(n int64) []byte {
 		if len(files) == 0 {
 			break
 		}
-		if old := files[d.rng.IntN(len(files))].data; len(old) > 0 {
-			from := d.rng.IntN(len(old)) &^ 7
-			copy(b, old[from:])
+		if old := files[d.rng.IntN(len(files))].data; old.size > 0 {
+			old.readAt(b, int64(d.rng.IntN(int(old.size))&^7))
 		}
 	}
 	return b
@@ -239,13 +238,13 @@ func (d *Disk) FlipBit(name string, off int64) error {
 	if n == nil || n.dir {
 		return &fs.PathError{Op: "flip", Path: name, Err: fs.ErrNotExist}
 	}
-	if off < 0 || off >= int64(len(n.data)) {
+	if off < 0 || off >= n.data.size {
 		return errors.New("sim: no such byte")
 	}
 	bit := byte(1) << d.rng.IntN(8)
-	n.data[off] ^= bit
-	if off < int64(len(n.medium)) {
-		n.medium[off] ^= bit
+	n.data.own(off / pageSize)[off%pageSize] ^= bit
+	if off < n.medium.size {
+		n.medium.own(off / pageSize)[off%pageSize] ^= bit
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ type node struct {
 	// Of a file: what is seen, what a power cut leaves for sure, and the
 	// changes in between, in order. After a failed Sync, forgotten
 	// changes are in data but neither in medium nor in pending.
-	data, medium []byte
+	data, medium content
 	pending      []change
 	diverged     bool
 }
@@ -74,6 +74,28 @@ func NewDisk(seed uint64) *Disk {
 		room:   -1,
 		direct: true,
 	}
+}
+
+// Fork gives a disk that holds what is seen on d, all of it durable, and goes
+// its own way by a seed.
+func (d *Disk) Fork(seed uint64) *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f := NewDisk(seed)
+	f.root = d.root.fork()
+	return f
+}
+
+func (n *node) fork() *node {
+	if !n.dir {
+		return &node{name: n.name, data: n.data.clone(), medium: n.data.clone()}
+	}
+	f := newDir(n.name)
+	for k, c := range n.cur {
+		f.cur[k] = c.fork()
+		f.durable[k] = f.cur[k]
+	}
+	return f
 }
 
 func newDir(name string) *node {
@@ -170,7 +192,7 @@ func (d *Disk) Open(name string, flag int, _ fs.FileMode) (sys.File, error) {
 			return nil, err
 		}
 		f := d.handle(n, flag&(os.O_WRONLY|os.O_RDWR) != 0)
-		if flag&os.O_TRUNC != 0 && len(n.data) > 0 {
+		if flag&os.O_TRUNC != 0 && n.data.size > 0 {
 			if err := f.truncate(0); err != nil {
 				return nil, err
 			}
@@ -266,7 +288,7 @@ func (d *Disk) Remove(name string) error {
 // release gives the room of a file that lost its name back.
 func (d *Disk) release(n *node) {
 	if n != nil && d.room >= 0 {
-		d.room += int64(len(n.data))
+		d.room += n.data.size
 	}
 }
 
@@ -371,7 +393,7 @@ func (d *Disk) Stat(name string) (int64, error) {
 	if n == nil {
 		return 0, &fs.PathError{Op: "stat", Path: name, Err: fs.ErrNotExist}
 	}
-	return int64(len(n.data)), nil
+	return n.data.size, nil
 }
 
 // Free is sys.FS. A disk without a limit has a tebibyte left.

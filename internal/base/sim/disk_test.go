@@ -238,3 +238,35 @@ func TestClock(t *testing.T) {
 	}
 	<-c.After(0)
 }
+
+func TestDisk_forks(t *testing.T) {
+	d := NewDisk(1)
+	must(t, d.MkdirAll("/a", 0o700))
+	base := bytes.Repeat([]byte("base"), 3000)
+	write(t, d, "/a/f", 0, base)
+	one, two := d.Fork(2), d.Fork(3)
+	write(t, one, "/a/f", 5000, []byte("one"))
+	must(t, two.FlipBit("/a/f", 0))
+	d.Crash(Lose)
+	if _, ok := read(t, d, "/a/f"); ok {
+		t.Error("what was not synced is durable, since there are forks")
+	}
+	one.Crash(Lose)
+	if got, _ := read(t, one, "/a/f"); !bytes.Equal(got, base) {
+		t.Error("a fork shows what was done to itself and lost, or to another")
+	}
+	if got, _ := read(t, two, "/a/f"); got[0] == base[0] || !bytes.Equal(got[1:], base[1:]) {
+		t.Error("a fork shows more than what was done to it")
+	}
+}
+
+func TestDisk_writesNothing(t *testing.T) {
+	d := NewDisk(1)
+	write(t, d, "/f", 0, []byte("abc"))
+	if _, err := write(t, d, "/f", 1, nil).WriteAt(nil, 1); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := read(t, d, "/f"); string(got) != "abc" {
+		t.Errorf("a write of nothing left %q", got)
+	}
+}

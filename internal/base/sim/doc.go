@@ -34,5 +34,6 @@
 // Concurrency: a Disk and a Clock may be used from many goroutines; a
 // dialogue runs in the goroutine that calls it.
 //
-// Limits: files live in memory, twice; a dialogue line has at most 1 MiB.
+// Limits: files live in memory, and what is not synced lives there twice; a
+// dialogue line has at most 1 MiB.
 package sim

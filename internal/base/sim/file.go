@@ -46,17 +46,18 @@ func (f *file) ReadAt(p []byte, off int64) (int, error) {
 	if err := f.d.enter("read", f.n.name); err != nil {
 		return 0, err
 	}
-	b := f.n.data
+	from := &f.n.data
 	if f.direct && f.n.diverged {
-		b = append([]byte(nil), f.n.medium...)
+		medium := f.n.medium.clone()
 		for _, c := range f.n.pending {
-			b = c.apply(b)
+			medium.apply(c)
 		}
+		from = &medium
 	}
-	if off >= int64(len(b)) {
+	if off >= from.size {
 		return 0, io.EOF
 	}
-	n := copy(p, b[off:])
+	n := from.readAt(p, off)
 	if n < len(p) {
 		return n, io.EOF
 	}
@@ -71,7 +72,7 @@ func (f *file) WriteAt(p []byte, off int64) (int, error) {
 
 // WriteVAt is sys.File.
 func (f *file) WriteVAt(bufs [][]byte, off int64) (int64, error) {
-	var all []byte
+	all := []byte{} // not nil, which would be a truncation
 	for _, b := range bufs {
 		all = append(all, b...)
 	}
@@ -88,7 +89,7 @@ func (f *file) WriteVAt(bufs [][]byte, off int64) (int64, error) {
 		}
 		return 0, err
 	}
-	grow := off + int64(len(all)) - int64(len(f.n.data))
+	grow := off + int64(len(all)) - f.n.data.size
 	if f.d.room >= 0 && grow > f.d.room {
 		fits := int64(len(all)) - (grow - f.d.room)
 		if fits > 0 {
@@ -105,32 +106,12 @@ func (f *file) put(c change) {
 	if c.data != nil && len(c.data) == 0 {
 		return
 	}
-	before := len(f.n.data)
-	f.n.data = c.apply(f.n.data)
+	before := f.n.data.size
+	f.n.data.apply(c)
 	f.n.pending = append(f.n.pending, c)
 	if f.d.room >= 0 {
-		f.d.room = max(0, f.d.room-int64(len(f.n.data)-before))
+		f.d.room = max(0, f.d.room-(f.n.data.size-before))
 	}
-}
-
-// apply gives b with the change made.
-func (c change) apply(b []byte) []byte {
-	if c.data == nil {
-		return resize(b, c.off)
-	}
-	if end := c.off + int64(len(c.data)); end > int64(len(b)) {
-		b = resize(b, end)
-	}
-	copy(b[c.off:], c.data)
-	return b
-}
-
-func resize(b []byte, size int64) []byte {
-	if size <= int64(len(b)) {
-		clear(b[size:])
-		return b[:size]
-	}
-	return append(b, make([]byte, size-int64(len(b)))...)
 }
 
 // Sync is sys.File. When it is made to fail, the medium gets some of the
@@ -149,7 +130,7 @@ func (f *file) Sync() error {
 	failed := err != nil && !errors.Is(err, ErrCrashed)
 	for _, c := range f.n.pending {
 		if !failed || f.d.rng.IntN(2) == 0 {
-			f.n.medium = c.apply(f.n.medium)
+			f.n.medium.apply(c)
 		}
 	}
 	f.n.pending = nil
@@ -182,7 +163,7 @@ func (f *file) Size() (int64, error) {
 	if err := f.usable(false); err != nil {
 		return 0, err
 	}
-	return int64(len(f.n.data)), nil
+	return f.n.data.size, nil
 }
 
 // Close is sys.File.
