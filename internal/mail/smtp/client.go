@@ -77,7 +77,8 @@ var (
 	ErrClientUnasked = errors.New("reply before there was a command")
 	// ErrClientSequence: a reply of a class that its command cannot have.
 	ErrClientSequence = errors.New("reply out of place")
-	// ErrClientTLS is wrapped where a handshake fails.
+	// ErrClientTLS is wrapped where a handshake fails, or the connection ends
+	// before it.
 	ErrClientTLS = errors.New("TLS handshake")
 	// ErrClientUsed: the connection is of no use any more.
 	ErrClientUsed = errors.New("connection has failed before")
@@ -195,8 +196,13 @@ func (c *Client) StartTLS(ctx context.Context, config *tls.Config) error {
 func (c *Client) startTLS(ctx context.Context, config *tls.Config) error {
 	defer c.watch(ctx)()
 	r, err := c.command(ctx, "STARTTLS")
-	if err != nil {
+	var said *Reply
+	switch {
+	case err == nil:
+	case ctx.Err() != nil, errors.As(err, &said), errors.Is(err, ErrReply), errors.Is(err, ErrClientUnasked):
 		return err
+	default: // it has gone, or says nothing: no TLS can be had
+		return fmt.Errorf("%w: %w", ErrClientTLS, err)
 	}
 	if err := c.expect(&r, 220); err != nil {
 		return err

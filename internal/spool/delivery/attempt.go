@@ -305,11 +305,16 @@ func (a *attempt) toLiteral(g *group, addr netip.Addr) *failure {
 // that none after it in their order may be tried (RFC 5321 §5.1).
 func (a *attempt) toHost(g *group, decision *tlspolicy.Decision, host string, tried *int) (f *failure, us bool) {
 	policy, err := decision.Host(a.ctx, host)
-	if err != nil {
-		var refused *tlspolicy.Failure
-		if !errors.As(err, &refused) {
-			return interrupted(), false
+	var refused *tlspolicy.Failure
+	switch {
+	case err != nil && !errors.As(err, &refused):
+		return interrupted(), false
+	case a.m.TLSOptional && !a.m.RequireTLS:
+		if refused != nil {
+			policy = refused.Policy
 		}
+		policy = policy.Waive(refused)
+	case refused != nil:
 		if a.d.o.Observe != nil {
 			a.d.o.Observe(tlspolicy.Session{Policy: refused.Policy, Failure: refused})
 		}

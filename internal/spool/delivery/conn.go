@@ -34,7 +34,7 @@ type peer struct {
 func (p *peer) key() string {
 	parts := []string{
 		p.host, p.addr.String(), p.policy.Kind.String(), string(p.policy.Domain), p.policy.Host,
-		strconv.FormatBool(p.policy.Testing), strings.Join(p.policy.Text, "\n"),
+		strconv.FormatBool(p.policy.Testing), strconv.FormatBool(p.policy.Waived), strings.Join(p.policy.Text, "\n"),
 	}
 	if p.policy.Kind == tlspolicy.Opportunistic {
 		parts = parts[:3] // whose mail it is makes no difference
@@ -59,7 +59,7 @@ func (d *Delivery) connect(ctx context.Context, p *peer, fresh bool) (*conn, *fa
 	}
 	plain := d.plain.is(p.key(), d.o.Clock.Now())
 	c, f := d.open(ctx, p, plain)
-	if f != nil && !plain && errors.Is(f.err, smtp.ErrClientTLS) && !p.policy.Must() && !p.strict && !p.secure() {
+	if f != nil && !plain && ctx.Err() == nil && errors.Is(f.err, smtp.ErrClientTLS) && !p.policy.Must() && !p.strict && !p.secure() {
 		// RFC 7435: better in the clear than not at all, where nobody asked
 		// for more. The server has lost track of the connection by now.
 		d.plain.note(p.key(), d.o.Clock.Now())
@@ -122,7 +122,7 @@ func (d *Delivery) greet(ctx context.Context, p *peer, nc net.Conn, plain bool) 
 		}
 		nc = s
 	}
-	c := &conn{host: p.host, key: p.key(), via: p.via(), tls: "none offered"}
+	c := &conn{host: p.host, key: p.key(), via: p.via(), tls: p.without("none offered")}
 	c.c = smtp.NewClient(nc, smtp.ClientOptions{
 		Hostname: d.o.Hostname, LMTP: p.hop != nil && p.hop.Scheme == LMTP, Now: d.o.Clock.Now,
 		Times: d.o.Times.SMTP, Chunking: !d.o.NoChunking && !d.dotted.is(p.addr.String(), d.o.Clock.Now()),

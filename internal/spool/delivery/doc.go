@@ -23,7 +23,8 @@
 //   - MX records lead to no private or special address, and to no host that
 //     would send the mail back to us.
 //   - Where a policy, a route or REQUIRETLS demands TLS, no octet of a message
-//     goes without; a password never does.
+//     goes without; a password never does. What a domain's policy demands, and
+//     only that, a message can do without (TLS-Required: No).
 //   - A connection is used again only for a host, address, policy and login
 //     that are the same, and only while every reply has had its command.
 //   - A Reason without a Reply begins with its enhanced status code.

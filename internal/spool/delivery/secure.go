@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
 	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 	"github.com/breakwater-mail/breakwater/internal/spool/queue"
 	"github.com/breakwater-mail/breakwater/internal/spool/tlspolicy"
@@ -29,8 +30,19 @@ func (h *Hop) level() tlspolicy.Kind {
 // word names the policy in the trace.
 func (p *peer) word() string { return p.policy.Describe() }
 
+// without says in the trace why there is no TLS, and whose policy that is
+// against.
+func (p *peer) without(why string) string {
+	if p.policy.Kind == tlspolicy.Opportunistic && !p.policy.Waived {
+		return why
+	}
+	return p.word() + ", " + why
+}
+
 func (p *peer) security() int {
 	switch {
+	case p.policy.Waived:
+		return securityOpportunistic
 	case p.policy.Kind == tlspolicy.DANE:
 		return securityDANE
 	case p.policy.Kind == tlspolicy.STS:
@@ -68,7 +80,7 @@ func (d *Delivery) startTLS(ctx context.Context, p *peer, c *conn, nc net.Conn, 
 	must := p.policy.Must() || p.strict
 	switch {
 	case plain:
-		c.tls = "opportunistic, handshake failed"
+		c.tls = p.word() + ", handshake failed"
 		return nil
 	case p.hop != nil && p.hop.TLS == Never && !must:
 		c.tls = "none wanted"
@@ -92,7 +104,7 @@ func (d *Delivery) startTLS(ctx context.Context, p *peer, c *conn, nc net.Conn, 
 	case errors.As(err, &r):
 		if r.Code != 421 && !must && c.c.Usable() { // it has said no, and goes on in the clear
 			d.observe(p, c, nc, p.policy.Failure(err))
-			c.tls = "offered and refused"
+			c.tls = p.without("offered and refused")
 			return nil
 		}
 		d.o.Metrics.tls[securityFailed].Inc()
@@ -127,6 +139,9 @@ func (p *peer) untrusted(err error) *failure {
 
 // observe tells how TLS came out with an MX host.
 func (d *Delivery) observe(p *peer, c *conn, nc net.Conn, f *tlspolicy.Failure) {
+	if p.policy.Waived {
+		d.waived(p, f)
+	}
 	if d.o.Observe == nil || p.hop != nil {
 		return
 	}
@@ -135,4 +150,16 @@ func (d *Delivery) observe(p *peer, c *conn, nc net.Conn, f *tlspolicy.Failure) 
 		s.Local = local.Addr()
 	}
 	d.o.Observe(s)
+}
+
+// waived leaves a trace for the operator where mail goes on for TLS-Required: No
+// alone.
+func (d *Delivery) waived(p *peer, f *tlspolicy.Failure) {
+	if f == nil {
+		f = p.policy.Trouble
+	}
+	if f != nil {
+		d.o.Log.Info("mail goes on without the TLS that its domain asks for, since it says TLS-Required: No",
+			telemetry.Domain, string(p.policy.Domain), telemetry.Addr, p.via(), telemetry.Err, f)
+	}
 }

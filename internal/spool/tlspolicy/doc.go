@@ -24,7 +24,8 @@
 //     the DNS says meanwhile, and outlives the process.
 //   - Strangers' names lead to public addresses only, and the address that was
 //     judged is the one that is dialled; nothing is redirected.
-//   - A policy that is tested never keeps mail back, nor hides its failures.
+//   - A policy that is tested, or waived by a message, never keeps mail back,
+//     nor hides its failures.
 //
 // Concurrency: all methods may be called from many goroutines. A mutex guards
 // what is remembered; it is not held while anything is asked. Of one domain
@@ -35,5 +36,6 @@
 // remembered and their octets, fetches at once and the time of each.
 //
 // RFCs: 6698, 7671 and 7672 (DANE), 8461 (MTA-STS), 7435 (opportunistic), 8689
-// §4.2.1 (REQUIRETLS), 8460 §4.3 (result types), 5280 and 6125 (certificates).
+// §4.2 (REQUIRETLS, TLS-Required), 8460 §4.3 (result types), 5280 and 6125
+// (certificates).
 package tlspolicy

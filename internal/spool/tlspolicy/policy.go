@@ -46,6 +46,8 @@ type Policy struct {
 	Host   string         // of the MX record, or the route's next hop
 	// Testing says that what fails is only to be reported (RFC 8461 §5).
 	Testing bool
+	// Waived says the same: the message wants no more (RFC 8689 §4.2.2).
+	Waived bool
 	// TLSA are the records that count. Where TLSA records were found and none
 	// can be used, Kind is Encrypt and this is empty (RFC 7672 §2.2).
 	TLSA []dns.TLSARecord
@@ -88,14 +90,29 @@ func (p *Policy) Type() PolicyType {
 }
 
 // Must reports whether mail may go to the host under TLS only.
-func (p *Policy) Must() bool { return p.Kind != Opportunistic && !p.Testing }
+func (p *Policy) Must() bool { return p.Kind != Opportunistic && !p.Testing && !p.Waived }
 
 // Describe is the policy's words in traces: "dane", "mta-sts (testing)".
 func (p *Policy) Describe() string {
-	if p.Testing {
+	switch {
+	case p.Waived:
+		return p.Kind.String() + " (waived)"
+	case p.Testing:
 		return p.Kind.String() + " (testing)"
 	}
 	return p.Kind.String()
+}
+
+// Waive gives the policy for a message that says TLS-Required: No (RFC 8689
+// §4.2.2): what the domain asks for is tried and reported on, and keeps nothing
+// back. f, which may be nil, is why the host would not be used.
+func (p *Policy) Waive(f *Failure) *Policy {
+	w := *p
+	w.Waived = w.Must() || f != nil
+	if f != nil && w.Trouble == nil {
+		w.Trouble = f
+	}
+	return &w
 }
 
 // ServerName is the name that is asked for in the TLS handshake (RFC 7672
@@ -133,7 +150,7 @@ func (p *Policy) Config() *tls.Config {
 }
 
 // Check holds a connection against the policy; nil is no objection. Under a
-// policy that is Testing a failure is to be reported and mail goes on; under
+// policy that is no Must a failure is to be reported and mail goes on; under
 // the others Config's handshake has failed with the same.
 func (p *Policy) Check(state tls.ConnectionState) *Failure {
 	var kind Result
@@ -189,7 +206,7 @@ func (p *Policy) RequireTLS() (*Policy, *Failure) {
 			Err: fmt.Errorf("the message requires TLS, and neither DNSSEC nor MTA-STS says that %s is a host of %s", p.Host, p.Domain)}
 	}
 	strict := *p
-	strict.Testing = false
+	strict.Testing, strict.Waived = false, false
 	if strict.Kind < Verify {
 		strict.Kind = Verify
 	}
