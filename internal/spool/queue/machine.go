@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -55,7 +56,7 @@ type task struct {
 	first bool   // it found its destination down, of which nothing was known
 	began int64
 	slots []slot
-	rcpts []int // of slots
+	rcpts []int // of slots, ascending
 }
 
 type kind uint8
@@ -309,7 +310,11 @@ func (m *machine) step(now int64) []*task {
 	if !m.stalled() {
 		out = m.sweep(now, out)
 	}
-	return m.dispatch(now, out)
+	out = m.dispatch(now, out)
+	for _, t := range out {
+		m.name(t)
+	}
+	return out
 }
 
 // allowance is how much may begin.
@@ -423,7 +428,16 @@ func (m *machine) begin(now int64, id uint32) *task {
 func (m *machine) take(t *task, s slot) {
 	m.lift(s)
 	t.slots = append(t.slots, s)
-	t.rcpts = append(t.rcpts, int(m.t.at(s).rcpt))
+}
+
+// name puts the entries of a task into the order that a fate.Change has its
+// recipients in: neither slots nor due times are in that order.
+func (m *machine) name(t *task) {
+	slices.SortFunc(t.slots, func(a, b slot) int { return cmp.Compare(m.t.at(a).rcpt, m.t.at(b).rcpt) })
+	t.rcpts = make([]int, len(t.slots))
+	for i, s := range t.slots {
+		t.rcpts[i] = int(m.t.at(s).rcpt)
+	}
 }
 
 // fall is what became of one entry of a task.

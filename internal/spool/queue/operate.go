@@ -77,6 +77,7 @@ func (m *machine) grasp(now int64, refs []ref, fit func(*entry) bool) *task {
 	if len(t.slots) == 0 {
 		return nil
 	}
+	m.name(t)
 	return t
 }
 
