@@ -17,6 +17,7 @@ type diagnoseCmd struct {
 	Address diagnoseAddressCmd `cmd:"" help:"Parse an address."`
 	SPF     diagnoseSPFCmd     `cmd:"" name:"spf" help:"Check what a domain's SPF record says of a client: the result, each term, each question to the DNS."`
 	DKIM    diagnoseDKIMCmd    `cmd:"" name:"dkim" help:"Verify the DKIM signatures of the message on standard input: each result, each step, each question to the DNS."`
+	Route   diagnoseRouteCmd   `cmd:"" help:"Say which way mail for an address would take: next hop or MX hosts, addresses, and what TLS has to be like (DANE, MTA-STS)."`
 }
 
 type diagnoseMIMECmd struct{}

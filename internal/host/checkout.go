@@ -61,7 +61,7 @@ func (c *Config) resolver() (*dns.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dns.New(dns.Options{Servers: servers})
+	return dns.New(dns.Options{Servers: servers, TrustAD: c.trustAD()})
 }
 
 // checkWayOut says where outgoing mail goes, and whether those hosts answer.

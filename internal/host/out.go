@@ -81,7 +81,7 @@ func openOut(c Config, s *Store, resolver *dns.Client, reg prometheus.Registerer
 		schedule[i] = d.Std()
 	}
 	o.queue = queue.New(queue.Options{
-		Hostname: hostname, Bodies: s.Mailboxes, Router: o.router(resolver != nil),
+		Hostname: hostname, Bodies: s.Mailboxes, Router: o.router(),
 		Max: c.Queue.MaxRecipients, Workers: c.Delivery.MaxConns, PerDestination: c.Delivery.MaxPerDestination,
 		Schedule: schedule, Expire: c.Queue.Expire.Std(), Warn: c.Queue.warn(),
 		Log: log, Metrics: queue.NewMetrics(reg),
@@ -92,21 +92,45 @@ func openOut(c Config, s *Store, resolver *dns.Client, reg prometheus.Registerer
 }
 
 // openDelivery builds what makes the attempts.
-func (o *out) openDelivery(resolver *dns.Client, reg prometheus.Registerer, log *slog.Logger) (err error) {
-	c := o.c
-	d := delivery.Options{
-		Hostname: c.Hostname, MaxConns: c.Delivery.MaxConns, MaxPerHost: c.Delivery.MaxPerDestination,
-		Log: log, Metrics: delivery.NewMetrics(reg),
+func (o *out) openDelivery(resolver *dns.Client, reg prometheus.Registerer, log *slog.Logger) error {
+	d, err := o.c.deliveryOptions()
+	if err != nil {
+		return err
 	}
+	d.Log, d.Metrics = log, delivery.NewMetrics(reg)
+	o.routes = d.Routes
+	names := delivery.Resolver(noResolver{})
+	if resolver != nil {
+		names = resolver
+	}
+	policy := o.c.tlsOptions(resolver != nil)
+	policy.FS, policy.Path, policy.Log, policy.Metrics = sys.OSFS(), o.c.DirPath("mta-sts"), log, tlspolicy.NewMetrics(reg)
+	if o.policies, err = tlspolicy.New(policy, names); err != nil {
+		return fmt.Errorf("delivery.mta_sts: %w", err)
+	}
+	if err := o.openReports(names, reg, log); err != nil {
+		return err
+	}
+	if o.reports != nil {
+		d.Observe = o.reports.Session
+	}
+	o.delivery = delivery.New(d, names, o.policies, func(ctx context.Context, lsn journal.LSN) (delivery.Body, error) {
+		return o.store.Mailboxes.OpenMessage(ctx, lsn)
+	})
+	return nil
+}
+
+// deliveryOptions are what the configuration says of attempts.
+func (c *Config) deliveryOptions() (d delivery.Options, err error) {
+	d = delivery.Options{Hostname: c.Hostname, MaxConns: c.Delivery.MaxConns, MaxPerHost: c.Delivery.MaxPerDestination}
 	if d.AllowNetworks, err = parsePrefixes(c.Delivery.AllowNetworks); err != nil {
-		return fmt.Errorf("delivery.allow_networks: %w", err)
+		return d, fmt.Errorf("delivery.allow_networks: %w", err)
 	}
 	if d.Routes, err = c.routes(); err != nil {
-		return fmt.Errorf("delivery.routes: %w", err)
+		return d, fmt.Errorf("delivery.routes: %w", err)
 	}
-	o.routes = d.Routes
 	if d.Default, err = c.relayHop(); err != nil {
-		return err
+		return d, err
 	}
 	if c.Delivery.SourceIPv4 != "" {
 		d.Source4 = netip.MustParseAddr(c.Delivery.SourceIPv4) // Validate has read it
@@ -118,31 +142,14 @@ func (o *out) openDelivery(resolver *dns.Client, reg prometheus.Registerer, log 
 	default:
 		d.Source6 = netip.MustParseAddr(c.Delivery.SourceIPv6)
 	}
-	policy := tlspolicy.Options{
-		Dial:          dialTCP,
-		AllowNetworks: d.AllowNetworks, FS: sys.OSFS(), Path: c.DirPath("mta-sts"),
-		NoSTS: !c.Delivery.MTASTS || resolver == nil, NoDANE: resolver == nil,
-		Log: log, Metrics: tlspolicy.NewMetrics(reg),
-	}
-	bodies := func(ctx context.Context, lsn journal.LSN) (delivery.Body, error) {
-		return o.store.Mailboxes.OpenMessage(ctx, lsn)
-	}
-	names := delivery.Resolver(noResolver{})
-	if resolver != nil {
-		names = resolver
-	}
-	if o.policies, err = tlspolicy.New(policy, names); err != nil {
-		return fmt.Errorf("delivery.mta_sts: %w", err)
-	}
-	if err := o.openReports(names, reg, log); err != nil {
-		return err
-	}
-	if o.reports != nil {
-		d.Observe = o.reports.Session
-	}
 	d.Self, d.SelfAddrs = c.self()
-	o.delivery = delivery.New(d, names, o.policies, bodies)
-	return nil
+	return d, nil
+}
+
+// tlsOptions are what it says of the TLS policies of others.
+func (c *Config) tlsOptions(dnsOn bool) tlspolicy.Options {
+	networks, _ := parsePrefixes(c.Delivery.AllowNetworks) // Validate has read them
+	return tlspolicy.Options{Dial: dialTCP, AllowNetworks: networks, NoSTS: !c.Delivery.MTASTS || !dnsOn, NoDANE: !dnsOn}
 }
 
 // dialTCP opens a connection for those who have no power to.
@@ -245,7 +252,7 @@ func (c *Config) relayHop() (*delivery.Hop, error) {
 }
 
 // router says where a recipient's mail goes, or why it is held.
-func (o *out) router(dnsOn bool) queue.Router {
+func (o *out) router() queue.Router {
 	return func(f fate.Open) (destination, hold string) {
 		if f.Route != "" {
 			return f.Route, ""
@@ -253,13 +260,7 @@ func (o *out) router(dnsOn bool) queue.Router {
 		if hop, ok := o.delivery.Hop(f.Domain); ok {
 			return hop, ""
 		}
-		switch {
-		case o.c.Delivery.Hold:
-			return string(f.Domain), "this host does not send mail to other hosts (delivery.hold); name a next hop with delivery.relay, or demo --relay"
-		case !dnsOn:
-			return string(f.Domain), "this host asks no DNS (dns.enabled), so it finds no other host"
-		}
-		return string(f.Domain), ""
+		return string(f.Domain), o.c.heldFor(false)
 	}
 }
 

@@ -252,7 +252,7 @@ func (w *outWorld) open() *outHost {
 		return s.Mailboxes.OpenMessage(ctx, lsn)
 	})
 	o.queue = queue.New(queue.Options{
-		Hostname: "sim.test", Bodies: s.Mailboxes, Router: o.router(true),
+		Hostname: "sim.test", Bodies: s.Mailboxes, Router: o.router(),
 		Workers: c.Delivery.MaxConns, PerDestination: c.Delivery.MaxPerDestination,
 	}, s.Fates, o.delivery, o)
 	s.Fates.OnUpdate(o.queue.Update)
