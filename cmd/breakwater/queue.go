@@ -240,7 +240,7 @@ type queueRerouteCmd struct {
 }
 
 func (q *queueRerouteCmd) Help() string {
-	return "A next hop is smtp://HOST:PORT, smtps://HOST:PORT or lmtp://HOST:PORT. `breakwater queue requeue` takes it back.\n\n" + chosenHelp + "\n\nExamples:\n  breakwater queue reroute --destination example.org --to smtp://backup.example.org:25\n  breakwater queue reroute k4qz7w2m5x3ra --to smtps://relay.example.net:465"
+	return "A next hop is smtp://HOST:PORT, smtps://HOST:PORT, lmtp://HOST:PORT or lmtp:///PATH. `breakwater queue requeue` takes it back.\n\n" + chosenHelp + "\n\nExamples:\n  breakwater queue reroute --destination example.org --to smtp://backup.example.org:25\n  breakwater queue reroute k4qz7w2m5x3ra --to smtps://relay.example.net:465"
 }
 
 func (q *queueRerouteCmd) Run(c console) error {

@@ -103,11 +103,15 @@ func checkWayOut(ctx context.Context, c Config) []Finding {
 // checkHop connects to a next hop, and says nothing to it.
 func checkHop(ctx context.Context, h delivery.Hop) Finding {
 	f := Finding{What: "next hop", OK: true, Detail: h.String()}
-	_, addr, _ := strings.Cut(h.String(), "://")
+	network, addr := h.Address()
 	d := net.Dialer{Timeout: hopWaitMax}
-	conn, err := d.DialContext(ctx, "tcp", addr)
+	conn, err := d.DialContext(ctx, network, addr)
 	if err != nil {
-		f.OK, f.Detail = false, fmt.Sprintf("%s cannot be reached: %v; mail for it waits. Does it run, and does a firewall let this machine through?", h, err)
+		why := "Does it run, and does a firewall let this machine through?"
+		if network == "unix" {
+			why = "Does it run, and may this user write to its socket?"
+		}
+		f.OK, f.Detail = false, fmt.Sprintf("%s cannot be reached: %v; mail for it waits. %s", h, err, why)
 		return f
 	}
 	_ = conn.Close() // nothing was said

@@ -40,7 +40,7 @@ type DeliveryConfig struct {
 	Relay             string   `toml:"relay" doc:"Next hop for all mail to other hosts, such as \"smtp://relay.example.org:587\" or \"smtps://relay.example.org\". Empty: each domain's own MX hosts."`
 	RelayUser         string   `toml:"relay_user" doc:"Login at the relay, under TLS only."`
 	RelayPasswordFile string   `toml:"relay_password_file" doc:"File with the password for relay_user. A relative path is relative to dir."`
-	Routes            []string `toml:"routes" doc:"Next hops of single domains, each \"DOMAIN URL\", such as \"example.org lmtp://127.0.0.1:24\" or \".example.net smtp://10.0.0.7:25\" (a leading dot: all below it). tls=require or tls=no may follow. A domain that is also one of this host's (breakwater domain add) has its mailboxes there, but for those that are here."`
+	Routes            []string `toml:"routes" doc:"Next hops of single domains, each \"DOMAIN URL\", such as \"example.org lmtp:///run/dovecot/lmtp\" or \".example.net smtp://10.0.0.7:25\" (a leading dot: all below it). tls=require or tls=no may follow. A domain that is also one of this host's (breakwater domain add) has its mailboxes there, but for those that are here."`
 	AllowNetworks     []string `toml:"allow_networks" doc:"Private networks that an MX record may point into; others of them are refused. Routes and the relay may point anywhere."`
 	SourceIPv4        string   `toml:"source_ipv4" doc:"Local address of outgoing IPv4 connections. Empty: the system's choice."`
 	SourceIPv6        string   `toml:"source_ipv6" doc:"Local address of outgoing IPv6 connections; \"off\": no IPv6."`
@@ -135,8 +135,12 @@ func (c *Config) validateOut() error {
 		return fmt.Errorf("delivery.routes: %w", err)
 	}
 	if c.Delivery.Relay != "" {
-		if _, err := delivery.ParseHop(c.Delivery.Relay); err != nil {
+		hop, err := delivery.ParseHop(c.Delivery.Relay)
+		if err != nil {
 			return fmt.Errorf("delivery.relay: %w", err)
+		}
+		if hop.Socket != "" && c.Delivery.RelayUser != "" {
+			return fmt.Errorf("delivery.relay_user: there is no login at a socket of this machine (%s)", hop)
 		}
 	}
 	if _, err := parsePrefixes(c.Delivery.AllowNetworks); err != nil {

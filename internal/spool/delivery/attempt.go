@@ -199,6 +199,10 @@ func (a *attempt) result() queue.Result {
 
 // toHop attempts a next hop.
 func (a *attempt) toHop(g *group) *failure {
+	if g.hop.Socket != "" {
+		p := peer{host: "localhost", hop: g.hop, policy: a.d.policies.Route("localhost", tlspolicy.Opportunistic), wait: a.d.o.Times.Connect}
+		return a.toPeer(g, &p)
+	}
 	policy := a.d.policies.Route(g.hop.Host, g.hop.level())
 	p := peer{host: g.hop.Host, hop: g.hop, policy: policy}
 	if a.m.RequireTLS {

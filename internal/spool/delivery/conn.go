@@ -33,7 +33,7 @@ type peer struct {
 // would have been made in the same way.
 func (p *peer) key() string {
 	parts := []string{
-		p.host, p.addr.String(), p.policy.Kind.String(), string(p.policy.Domain), p.policy.Host,
+		p.host, p.where(), p.policy.Kind.String(), string(p.policy.Domain), p.policy.Host,
 		strconv.FormatBool(p.policy.Testing), strconv.FormatBool(p.policy.Waived), strings.Join(p.policy.Text, "\n"),
 	}
 	if p.policy.Kind == tlspolicy.Opportunistic {
@@ -45,7 +45,31 @@ func (p *peer) key() string {
 	return strings.Join(parts, "\x00")
 }
 
+// where is the address, or the path of the socket.
+func (p *peer) where() string {
+	if p.local() {
+		return p.hop.Socket
+	}
+	return p.addr.String()
+}
+
+// gate is what connections are bounded by: one socket that hangs leaves the
+// others alone.
+func (p *peer) gate() string {
+	if p.local() {
+		return p.hop.Socket
+	}
+	return p.host
+}
+
+// local reports whether mail to the peer leaves this machine only by what takes
+// it.
+func (p *peer) local() bool { return p.hop != nil && p.hop.Socket != "" }
+
 func (p *peer) via() string {
+	if p.local() {
+		return p.host + " [" + p.hop.Socket + "]"
+	}
 	return p.host + " [" + p.addr.Addr().String() + "]:" + strconv.Itoa(int(p.addr.Port()))
 }
 
@@ -68,11 +92,11 @@ func (d *Delivery) connect(ctx context.Context, p *peer, fresh bool) (*conn, *fa
 	if f != nil {
 		d.o.Metrics.connections[wayFailed].Inc()
 		if f.silent() {
-			d.deaf.note(p.addr.String(), d.o.Clock.Now())
+			d.deaf.note(p.where(), d.o.Clock.Now())
 		}
 		return nil, &f.failure
 	}
-	d.deaf.forget(p.addr.String())
+	d.deaf.forget(p.where())
 	d.o.Metrics.connections[wayMade].Inc()
 	return c, nil
 }
@@ -90,18 +114,14 @@ func (f *failure) because(err error) *broken { return &broken{failure: *f, err: 
 
 // open makes a connection and greets.
 func (d *Delivery) open(ctx context.Context, p *peer, plain bool) (*conn, *broken) {
-	local := d.o.Source4
-	if p.addr.Addr().Is6() {
-		local = d.o.Source6
-	}
 	dctx, cancel := context.WithTimeout(ctx, p.wait)
-	nc, err := d.o.Dial(dctx, local, p.addr)
+	nc, err := d.dial(dctx, p)
 	cancel()
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, interrupted().because(err)
 		}
-		return nil, later("4.4.1", queue.Down, "%s.", cause(err)).at(p.via(), "").because(err)
+		return nil, p.unreached(err).at(p.via(), "").because(err)
 	}
 	c, f := d.greet(ctx, p, nc, plain)
 	if f != nil {
@@ -110,6 +130,16 @@ func (d *Delivery) open(ctx context.Context, p *peer, plain bool) (*conn, *broke
 		return nil, f
 	}
 	return c, nil
+}
+
+func (d *Delivery) dial(ctx context.Context, p *peer) (net.Conn, error) {
+	switch {
+	case p.local():
+		return new(net.Dialer).DialContext(ctx, "unix", p.hop.Socket)
+	case p.addr.Addr().Is6():
+		return d.o.Dial(ctx, d.o.Source6, p.addr)
+	}
+	return d.o.Dial(ctx, d.o.Source4, p.addr)
 }
 
 // greet does all that comes before MAIL.
@@ -125,7 +155,7 @@ func (d *Delivery) greet(ctx context.Context, p *peer, nc net.Conn, plain bool) 
 	c := &conn{host: p.host, key: p.key(), via: p.via(), tls: p.without("none offered")}
 	c.c = smtp.NewClient(nc, smtp.ClientOptions{
 		Hostname: d.o.Hostname, LMTP: p.hop != nil && p.hop.Scheme == LMTP, Now: d.o.Clock.Now,
-		Times: d.o.Times.SMTP, Chunking: !d.o.NoChunking && !d.dotted.is(p.addr.String(), d.o.Clock.Now()),
+		Times: d.o.Times.SMTP, Chunking: !d.o.NoChunking && !d.dotted.is(p.where(), d.o.Clock.Now()),
 	})
 	if err := c.c.Hello(ctx); err != nil {
 		return nil, p.unwelcome(ctx, err)

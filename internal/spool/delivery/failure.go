@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"strings"
@@ -130,6 +131,25 @@ func lost(ctx context.Context, err error, doing string) *failure {
 		return refusedBy(r, queue.Busy, "The host ended the session while %s.", doing)
 	}
 	return later("4.4.2", queue.Down, "%s while %s.", cause(err), doing)
+}
+
+// unreached is for a peer to which there is no connection.
+func (p *peer) unreached(err error) *failure {
+	f := later("4.4.1", queue.Down, "%s.", cause(err))
+	if !p.local() {
+		return f
+	}
+	switch s := p.hop.Socket; {
+	case errors.Is(err, fs.ErrNotExist):
+		f.reason = "There is no socket " + s + ": the program that makes it does not run, or makes it elsewhere."
+	case errors.Is(err, fs.ErrPermission):
+		f.reason = "This host may not use the socket " + s + ": its user needs the right to write to it, and to enter its folder."
+	case errors.Is(err, syscall.ECONNREFUSED):
+		f.reason = "Nobody listens at the socket " + s + "."
+	case errors.Is(err, syscall.EAGAIN):
+		f.health, f.reason = queue.Busy, "As many connections as it takes wait at the socket "+s+"."
+	}
+	return f
 }
 
 // cause says in words what became of a connection.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path"
 	"strconv"
 	"strings"
 
@@ -40,18 +41,25 @@ const (
 // Hop is a next hop.
 type Hop struct {
 	Scheme   Scheme
-	Host     string // a name, or an address
+	Host     string // a name, or an address; "" of a Socket
 	Port     uint16 // by the scheme if 0: 25, 465, 24
+	Socket   string // the path of a Unix socket of this machine, for LMTP
 	TLS      Security
 	User     string // to log in with; "" for none
 	Password string
 }
 
-// hopOctetsMax bounds the text of a next hop: a name has 253 octets.
-const hopOctetsMax = 300
+const (
+	// hopOctetsMax bounds the text of a next hop: a name has 253 octets.
+	hopOctetsMax = 300
+	// socketOctetsMax of the path of a socket: unix(7) has room for 108, and one
+	// of them is the end.
+	socketOctetsMax = 107
+)
 
 // ParseHop reads "smtp://host:port", "smtps://…", "lmtp://…" or "host:port",
-// which is SMTP. The port may be left out, but not from the last.
+// which is SMTP; the port may be left out, but not from the last. With a path
+// for the host, "lmtp:///run/dovecot/lmtp", it is a socket of this machine.
 func ParseHop(s string) (Hop, error) {
 	var h Hop
 	if len(s) > hopOctetsMax {
@@ -69,6 +77,10 @@ func ParseHop(s string) (Hop, error) {
 			return h, fmt.Errorf("%w: %q is none of smtp, smtps and lmtp", ErrHop, scheme)
 		}
 		rest = s
+	}
+	if h.Scheme == LMTP && strings.HasPrefix(rest, "/") {
+		h.Socket, h.TLS = rest, Never
+		return h, soundPath(rest)
 	}
 	rest = strings.TrimSuffix(rest, "/")
 	host, port, err := net.SplitHostPort(rest)
@@ -96,9 +108,32 @@ func ParseHop(s string) (Hop, error) {
 	return h, nil
 }
 
+// soundPath wants a path as short as it could be written, that breaks no line
+// of a configuration or log.
+func soundPath(p string) error {
+	switch {
+	case len(p) > socketOctetsMax:
+		return fmt.Errorf("%w: the path of the socket has more than %d octets", ErrHop, socketOctetsMax)
+	case path.Clean(p) != p || p == "/":
+		return fmt.Errorf("%w: %q is not the path of a socket", ErrHop, p)
+	case strings.ContainsFunc(p, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return fmt.Errorf("%w: the path of the socket is not all of printable ASCII without spaces", ErrHop)
+	}
+	return nil
+}
+
 // String is the hop as an URL, without the login.
 func (h Hop) String() string {
-	return h.Scheme.String() + "://" + net.JoinHostPort(h.Host, strconv.Itoa(int(h.port())))
+	_, addr := h.Address()
+	return h.Scheme.String() + "://" + addr
+}
+
+// Address is where a hop listens: "unix" and a path, or "tcp" and host:port.
+func (h Hop) Address() (network, address string) {
+	if h.Socket != "" {
+		return "unix", h.Socket
+	}
+	return "tcp", net.JoinHostPort(h.Host, strconv.Itoa(int(h.port())))
 }
 
 func (h Hop) port() uint16 {
@@ -125,6 +160,9 @@ func ParseRoute(s string) (Route, error) {
 		return Route{}, err
 	}
 	if len(f) == 3 {
+		if h.Socket != "" {
+			return Route{}, fmt.Errorf("%w: there is no TLS at a socket of this machine: %q", ErrHop, f[2])
+		}
 		switch f[2] {
 		case "tls=require":
 			h.TLS = Require

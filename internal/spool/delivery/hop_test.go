@@ -31,7 +31,11 @@ func TestParseHop(t *testing.T) {
 		"smtp://[2001:db8::1]:26":      "smtp://[2001:db8::1]:26",
 		"smtp://[2001:db8::1]":         "smtp://[2001:db8::1]:25",
 		"b\u00fccher.example:25":       "smtp://xn--bcher-kva.example:25",
-		"":                             "", "relay": "", "http://relay.example.org": "", "smtp://": "", "relay:0": "", "relay:99999": "",
+		"lmtp:///run/dovecot/lmtp":     "lmtp:///run/dovecot/lmtp",
+		"lmtp:///":                     "", "lmtp:///run/": "", "lmtp:///run/../lmtp": "", "lmtp:///a b": "", "lmtp:///\u00fc": "",
+		"lmtp:///" + strings.Repeat("x", 106): "lmtp:///" + strings.Repeat("x", 106), "lmtp:///" + strings.Repeat("x", 107): "",
+		"smtp:///run/dovecot/lmtp": "", "smtps:///run/lmtp": "", "/run/dovecot/lmtp": "",
+		"": "", "relay": "", "http://relay.example.org": "", "smtp://": "", "relay:0": "", "relay:99999": "",
 		"smtp://user@relay.example.org": "", "smtp://a b:25": "", "smtp://[fe80::1%eth0]:25": "", strings.Repeat("x", 400) + ":25": "",
 	} {
 		h, err := ParseHop(in)
@@ -45,7 +49,7 @@ func TestParseHop(t *testing.T) {
 }
 
 func FuzzParseHop(f *testing.F) {
-	for _, s := range []string{"smtp://relay.example.org:587", "lmtp://[::1]", "127.0.0.1:25", "smtps://x/"} {
+	for _, s := range []string{"smtp://relay.example.org:587", "lmtp://[::1]", "lmtp:///run/lmtp", "127.0.0.1:25", "smtps://x/"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -54,7 +58,7 @@ func FuzzParseHop(f *testing.F) {
 			return
 		}
 		again, err := ParseHop(h.String())
-		if err != nil || again.String() != h.String() || again.Host != h.Host || again.Scheme != h.Scheme {
+		if err != nil || again.String() != h.String() || again.Host != h.Host || again.Socket != h.Socket || again.Scheme != h.Scheme {
 			t.Errorf("%q is %q, which is %v, %v", s, h.String(), again, err)
 		}
 	})

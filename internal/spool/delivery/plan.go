@@ -44,6 +44,9 @@ func (d *Delivery) Plan(ctx context.Context, domain message.Domain) Plan {
 	p := Plan{Domain: domain, Hosts: []PlanHost{}}
 	if h := d.routes.of(domain); h != nil {
 		p.NextHop = h.String()
+		if h.Socket != "" {
+			return p // there is nothing to look up
+		}
 		p.Hosts = append(p.Hosts, d.planHop(ctx, h))
 		return p.judged()
 	}

@@ -16,10 +16,10 @@ import (
 // recipients need, on as many connections as that takes. It returns nil if all
 // recipients are decided, else why another address has to be tried.
 func (a *attempt) toPeer(g *group, p *peer) *failure {
-	if f := a.d.pool.enter(a.ctx, p.host); f != nil {
+	if f := a.d.pool.enter(a.ctx, p.gate()); f != nil {
 		return f
 	}
-	defer a.d.pool.leave(p.host)
+	defer a.d.pool.leave(p.gate())
 	fresh := false
 	for {
 		before, repair := len(g.left), a.repair
@@ -90,7 +90,7 @@ func (t *transaction) prepare() *failure {
 	t.choose(x)
 	t.e.Ret, t.e.EnvID, t.e.Body, t.e.RequireTLS = a.m.Ret, a.m.EnvID, a.m.Body, a.m.RequireTLS
 	t.body = a.content.reader()
-	if a.m.RequireTLS && !x.RequireTLS {
+	if a.m.RequireTLS && !x.RequireTLS && !t.p.local() { // RFC 8689 §4.4: whoever serves the mailbox sees to it
 		return never("5.7.30", queue.Up, "The message demands TLS all the way, and %s does not offer REQUIRETLS.", t.p.host).at(t.c.via, t.c.tls)
 	}
 	if f := t.fit(x); f != nil {
@@ -361,7 +361,7 @@ func (t *transaction) refused(rc *smtp.Receipt, k int, r *smtp.Reply) *failure {
 // noBDAT reports whether a refusal is of the command and not of the message,
 // and remembers it.
 func (t *transaction) noBDAT(r *smtp.Reply) bool {
-	d, addr := t.a.d, t.p.addr.String()
+	d, addr := t.a.d, t.p.where()
 	now := d.o.Clock.Now()
 	unknown := r.Code == 500 || r.Code == 502 || r.Code == 504 // RFC 5321 §4.2.4
 	if !unknown || d.o.NoChunking || !t.c.c.Extensions().Chunking || d.dotted.is(addr, now) {
