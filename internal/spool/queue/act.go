@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
@@ -33,6 +34,9 @@ var errNothing = errors.New("nothing is selected; to select everything has to be
 // that are being tried at that moment, or that the action does not fit, are
 // left alone and not counted.
 func (q *Queue) Act(ctx context.Context, a Action, s Selection, args Args) (int, error) {
+	if a != Reroute {
+		args.NextHop = ""
+	}
 	args.Reason, args.By = cut(args.Reason, fate.ReasonMax), cut(args.By, fate.ReasonMax)
 	if a == Reroute && (args.NextHop == "" || len(args.NextHop) > nextHopMax || strings.ContainsAny(args.NextHop, " \t\r\n")) {
 		return 0, errors.New("reroute: no next hop to go to")
@@ -209,7 +213,7 @@ func (q *Queue) change(ctx context.Context, a Action, args Args, tasks []*task) 
 	var err error
 	for i, t := range tasks {
 		if a == Reroute || a == Requeue {
-			if moves[i], err = q.moves(ctx, t, a, args); err != nil {
+			if moves[i], err = q.moves(ctx, t, args); err != nil {
 				break
 			}
 		}
@@ -233,8 +237,9 @@ func (q *Queue) change(ctx context.Context, a Action, args Args, tasks []*task) 
 	return n, err
 }
 
-// moves gives where the recipients of a task go from now on.
-func (q *Queue) moves(ctx context.Context, t *task, a Action, args Args) ([]routed, error) {
+// moves gives where the recipients of a task go from now on: to args.NextHop,
+// or where they would go by themselves.
+func (q *Queue) moves(ctx context.Context, t *task, args Args) ([]routed, error) {
 	m, err := q.fates.Load(ctx, t.lsn)
 	if err != nil {
 		return nil, fmt.Errorf("load message: %w", err)
@@ -244,53 +249,50 @@ func (q *Queue) moves(ctx context.Context, t *task, a Action, args Args) ([]rout
 		if r >= len(m.Recipients) {
 			return nil, fate.ErrNoSuchMessage
 		}
-		o := fate.Open{
+		out = append(out, q.route(fate.Open{
 			LSN: t.lsn, Rcpt: r, State: fate.Queued, Received: m.Received,
-			Account: m.Account, Domain: m.Recipients[r].Address.Domain,
-		}
-		if a == Reroute {
-			o.Route = args.NextHop
-		}
-		out = append(out, q.route(o, false))
+			Account: m.Account, Domain: m.Recipients[r].Address.Domain, Route: args.NextHop,
+		}, false))
 	}
 	return out, nil
 }
 
-// orderChanges are the changes of an action for a task.
+// leaves is the state that an action leaves a recipient in. A reroute ends no
+// hold: who looks into what is held may yet want to send it elsewhere.
+func (a Action) leaves(s fate.State) fate.State {
+	switch {
+	case a == Hold:
+		return fate.Held
+	case a == Retry, a == Reroute && s == fate.Held:
+		return s
+	}
+	return fate.Queued
+}
+
+// orderChanges are the changes of an action for a task, one for each state.
 func (q *Queue) orderChanges(t *task, a Action, args Args) []fate.Change {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	c := fate.Change{LSN: t.lsn, Event: fate.Event{At: q.o.Clock.Now().UTC(), By: args.By, Reason: args.Reason}}
-	none := ""
-	switch a {
-	case Hold:
-		c.State = fate.Held
-	case Release, Requeue:
-		c.State, c.Due = fate.Queued, c.At
-	case Reroute:
-		c.State, c.Due, c.Route = fate.Queued, c.At, &args.NextHop
-	}
-	if a == Requeue {
-		c.Route = &none
+	if a == Reroute || a == Requeue {
+		c.Route = &args.NextHop
 	}
 	if c.Reason == "" {
 		c.Reason = "An operator said: " + a.String() + "."
 	}
-	if a != Retry {
-		c.Rcpt = t.rcpts
-		return []fate.Change{c}
-	}
-	// Those that are tried at once stay what they are, one change for each state.
 	of := map[fate.State]int{}
 	var cs []fate.Change
 	for i, s := range t.slots {
-		state := q.m.t.at(s).state
-		if _, ok := of[state]; !ok {
-			of[state] = len(cs)
-			c.State = state
+		c.State, c.Due = a.leaves(q.m.t.at(s).state), time.Time{}
+		if c.State != fate.Held {
+			c.Due = c.At
+		}
+		if _, ok := of[c.State]; !ok {
+			of[c.State] = len(cs)
 			cs = append(cs, c)
 		}
-		cs[of[state]].Rcpt = append(cs[of[state]].Rcpt, t.rcpts[i])
+		at := &cs[of[c.State]]
+		at.Rcpt = append(at.Rcpt, t.rcpts[i])
 	}
 	return cs
 }
@@ -299,23 +301,14 @@ func (q *Queue) orderChanges(t *task, a Action, args Args) []fate.Change {
 func (m *machine) obey(now int64, a Action, t *task, moves []routed) {
 	falls := make([]fall, len(t.slots))
 	for i, s := range t.slots {
-		falls[i] = m.asItWas(s)
-		switch a {
-		case Hold:
-			falls[i].state = fate.Held
-		case Retry:
-			falls[i].due = now
-			m.hurry(now, m.t.at(s).dest)
-		default:
-			falls[i] = fall{state: fate.Queued, due: now}
-		}
+		falls[i] = fall{state: a.leaves(m.t.at(s).state), due: now}
 		if moves != nil {
 			m.redirect(now, s, moves[i].destination, moves[i].hold)
 		}
 		if a == Requeue {
 			m.t.at(s).step = 0
 		}
-		if a == Reroute || a == Requeue {
+		if a == Retry || moves != nil {
 			m.hurry(now, m.t.at(s).dest)
 		}
 	}

@@ -151,6 +151,11 @@ func TestAct_rerouteAndRequeue(t *testing.T) {
 		}
 		d.act(1, Reroute, Selection{ID: "m1"}, Args{NextHop: "away.test"})
 		d.act(1, Hold, Selection{ID: "m1"}, Args{})
+		d.act(1, Reroute, Selection{ID: "m1"}, Args{NextHop: "smtp://relay.test:25"})
+		if r := wantState(t, d.l, 1, 0, fate.Held); r.Route != "smtp://relay.test:25" {
+			t.Errorf("rerouted while held: %+v", r.Standing)
+		}
+		d.act(1, Reroute, Selection{ID: "m1"}, Args{NextHop: "away.test"})
 		d.act(1, Requeue, Selection{ID: "m1"}, Args{})
 		if r := d.l.state(1, 0); r.Route != "" || r.State == fate.Held {
 			t.Errorf("requeued: %+v", r.Standing)

@@ -10,10 +10,11 @@ func (m *machine) turnBack(now, by int64) {
 			}
 		}
 	}
-	back(&m.upAt, &m.kinAt, &m.scoutAt, &m.sweeper.at, &m.rate.at, &m.rate.begun)
+	back(&m.grace, &m.upAt, &m.kinAt, &m.scoutAt, &m.sweeper.at, &m.rate.at, &m.rate.begun)
 	s := uint32(min(by/1e9, 1<<32-1))
 	m.t.each(0, m.t.used, func(_ slot, e *entry) {
 		e.due -= min(s, e.due)
+		e.received = min(e.received, seconds(now))
 	})
 	for id, d := range m.dests {
 		if d == nil {

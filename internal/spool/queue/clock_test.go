@@ -143,16 +143,63 @@ func TestAct_releaseOld(t *testing.T) {
 	}
 }
 
-// TestMachine_oldAtStart: what grew old while this host was off is tried once.
+// TestMachine_oldAtStart: what grew old while this host was off is tried once,
+// whether or not it had been tried before.
 func TestMachine_oldAtStart(t *testing.T) {
 	w := newWorld(t, nil, func(*world, *task) answer { return answer{after: 5 * time.Minute, health: Up} })
 	w.m.o.Workers = 1
 	w.m.allow(everything)
-	for i := range 5 {
-		w.m.add(w.now, fate.Open{LSN: 1, Rcpt: i, State: fate.Queued, Received: timeOf(w.now).AddDate(0, 0, -6)}, domains(5)[i], "")
+	for i := range 8 {
+		w.m.add(w.now, fate.Open{LSN: 1, Rcpt: i, State: fate.Queued + fate.State(i%2), Received: timeOf(w.now).AddDate(0, 0, -6)}, domains(8)[i], "")
 	}
 	w.run(time.Hour)
-	if w.tried != 5 {
+	if w.tried != 8 {
 		t.Errorf("%d attempts", w.tried)
+	}
+}
+
+// TestMachine_clockPutAhead: what a sleep of this host, or a wrong clock, has
+// made old is tried before it is given up; what is refused then is given up.
+func TestMachine_clockPutAhead(t *testing.T) {
+	w := newWorld(t, func(o *Options) { o.Warn = -1 }, nil)
+	w.hosts = func(w *world, task *task) answer {
+		if w.since() > time.Hour && task.name == "fine.test" {
+			return answer{after: time.Minute, health: Up}
+		}
+		return answer{after: time.Minute, health: Up, states: []fate.State{fate.Deferred}}
+	}
+	fine := w.accept("fine.test")
+	full := w.accept("full.test")
+	w.run(20 * time.Minute)
+	w.now += int64(6 * 24 * time.Hour)
+	w.run(w.since() + 30*time.Minute)
+	if w.ended[ref{fine, 0}] == 0 || w.ended[ref{full, 0}] != 0 {
+		t.Errorf("half an hour later: %v", w.ended)
+	}
+	w.run(w.since() + time.Hour)
+	if w.ended[ref{full, 0}] == 0 {
+		t.Error("it is never given up")
+	}
+}
+
+// TestMachine_receivedInTheFuture: what was accepted while the clock was ahead
+// is given up in time all the same.
+func TestMachine_receivedInTheFuture(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		w := newWorld(t, func(o *Options) { o.Warn = -1 }, func(*world, *task) answer {
+			return answer{after: time.Second, health: Up, states: []fate.State{fate.Deferred}}
+		})
+		ahead := int64(365 * 24 * time.Hour)
+		if !restart {
+			w.now += ahead
+			w.m.step(w.now)
+		}
+		w.from[ref{1, 0}] = w.now
+		w.m.add(w.now, fate.Open{LSN: 1, State: fate.Deferred, Received: start().Add(time.Duration(ahead))}, "d.test", "")
+		w.now = start().UnixNano()
+		w.run(5*24*time.Hour + 2*time.Hour)
+		if len(w.ended) != 1 {
+			t.Errorf("restart %v: it is never given up", restart)
+		}
 	}
 }

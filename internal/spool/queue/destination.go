@@ -104,7 +104,8 @@ func (m *machine) back(now int64, id uint32, limit uint16) {
 	for d.parked != 0 {
 		s := d.parked
 		d.parked = m.t.pluck(d.parked, s)
-		m.t.at(s).due = 0
+		e := m.t.at(s)
+		e.due, e.flags = 0, e.flags&^flagParked
 		d.ready = m.t.push(ready, d.ready, s)
 	}
 	m.kin(now, downAt)

@@ -29,6 +29,7 @@ type machine struct {
 	timers timers
 
 	last    int64 // when it last took a step
+	grace   int64 // nothing is given up for its age before
 	longest int64 // that anything may wait for its time
 
 	active int // attempts under way, of all destinations
@@ -118,11 +119,8 @@ func (m *machine) add(now int64, o fate.Open, name, hold string) {
 	e := m.t.at(s)
 	e.account = uint64(o.Account)
 	e.dest = m.destination(name)
-	e.due, e.received = secondsOf(o.Due), secondsOf(o.Received)
-	e.due = min(e.due, seconds(now+m.longest)) // the clock may have been ahead
-	if o.State == fate.Queued && m.old(now, e) {
-		e.due = max(e.due, seconds(now-int64(untriedGrace-restartGrace)))
-	}
+	// The clock may have been ahead.
+	e.due, e.received = min(secondsOf(o.Due), seconds(now+m.longest)), min(secondsOf(o.Received), seconds(now))
 	e.attempts = uint16(min(max(o.Attempts, 0), 1<<16-1))
 	e.step = uint8(min(e.attempts, 255))
 	e.state = o.State
@@ -209,16 +207,18 @@ func (m *machine) lift(s slot) {
 }
 
 // lay puts a busy entry where it belongs.
-func (m *machine) lay(now int64, s slot) { m.put(now, s, false) }
-
-func (m *machine) put(now int64, s slot, park bool) {
+func (m *machine) lay(now int64, s slot) {
 	e := m.t.at(s)
 	d := m.dests[e.dest]
 	d.busy--
+	if e.flags&flagParked != 0 && !d.down {
+		e.flags &^= flagParked
+		e.due = min(e.due, seconds(now)) // what it waited for has happened
+	}
 	switch {
 	case e.state == fate.Held || e.flags&(flagAccount|flagRoute) != 0:
 		e.place = held
-	case park && d.down:
+	case e.flags&flagParked != 0:
 		d.parked = m.t.push(parked, d.parked, s)
 	case nanos(e.due) <= now:
 		d.ready = m.t.push(ready, d.ready, s)
@@ -294,6 +294,9 @@ func (m *machine) wake() int64 {
 func (m *machine) step(now int64) []*task {
 	if m.last-now > int64(clockSlack) {
 		m.turnBack(now, m.last-now)
+	}
+	if now-m.last > int64(absence) {
+		m.grace = now + int64(absenceGrace)
 	}
 	m.last = now
 	for {
@@ -509,11 +512,15 @@ func (m *machine) fell(now int64, s slot, f fall) {
 	if f.warned {
 		e.flags |= flagWarned
 	}
-	m.put(now, s, f.parked)
+	e.flags &^= flagParked
+	if f.parked {
+		e.flags |= flagParked
+	}
+	m.lay(now, s)
 }
 
 // asItWas is the fall of an entry to which nothing happened.
 func (m *machine) asItWas(s slot) fall {
 	e := m.t.at(s)
-	return fall{state: e.state, due: nanos(e.due)}
+	return fall{state: e.state, due: nanos(e.due), parked: e.flags&flagParked != 0}
 }

@@ -98,11 +98,14 @@ const (
 	sweepSlots = 1 << 16
 	sweepNext  = 5 * time.Millisecond
 	// untriedGrace is how long one that is old enough to be given up waits for
-	// an attempt when it was released, or has never had one; restartGrace how
-	// long after a restart: what an operator lets go, or what an outage of
-	// this host has made old, is not to come back without one.
+	// an attempt when it was released, or has never had one.
 	untriedGrace = 24 * time.Hour
-	restartGrace = time.Hour
+	// absence is after how long without a step this host has been away, asleep,
+	// or its clock was put ahead: there is a step every idleMax. For
+	// absenceGrace after that, and after the start, nothing is given up: what
+	// has grown old meanwhile is to be tried first.
+	absence      = 2 * idleMax
+	absenceGrace = time.Hour
 	// clockSlack is what the clock may be set back without being noticed.
 	clockSlack = 2 * time.Second
 	// sweepTasks is how many reports of age are under way, sweepWait how long

@@ -166,6 +166,26 @@ func TestOutage_oneDestination(t *testing.T) {
 	}
 }
 
+// TestOutage_touchedMeanwhile: what waits for a destination still does so when
+// its account was held and released, or its sender warned, in the outage.
+func TestOutage_touchedMeanwhile(t *testing.T) {
+	for name, touch := range map[string]func(w *world){
+		"held and released": func(w *world) { w.m.holdAccount(w.now, 0, "x"); w.m.releaseAccount(w.now, 0) },
+		"warned":            func(w *world) { w.m.o.Warn = time.Minute },
+	} {
+		for back := 3 * time.Hour; back < 4*time.Hour; back += 5 * time.Minute {
+			w := newWorld(t, func(o *Options) { o.Warn = -1 }, network(0, back))
+			w.verify = 1
+			w.at(0, func() { w.accept("d.test") })
+			w.at(back-3*time.Minute, func() { touch(w) })
+			w.run(back + 3*time.Minute)
+			if len(w.ended) != 1 {
+				t.Errorf("%s: three minutes after an outage of %v it still waits", name, back)
+			}
+		}
+	}
+}
+
 // TestOutage_othersDoNotWait measures what a good destination waits beside a
 // dead and a slow one with 10,000 messages each: no longer than alone.
 func TestOutage_othersDoNotWait(t *testing.T) {

@@ -1,8 +1,6 @@
 package queue
 
 import (
-	"time"
-
 	"github.com/breakwater-mail/breakwater/internal/store/fate"
 	"github.com/breakwater-mail/breakwater/internal/store/journal"
 )
@@ -78,13 +76,14 @@ func (m *machine) overdue(now int64, s slot) (kind, bool) {
 	if e.place == free || e.place == busy || e.state == fate.Held || e.flags&flagAccount != 0 {
 		return 0, false
 	}
-	age := time.Duration(now - nanos(e.received))
 	switch {
 	case m.old(now, e) && e.state == fate.Queued && now-nanos(e.due) < int64(untriedGrace):
 		return 0, false // it is to be tried first
-	case age >= m.o.Expire:
+	case m.old(now, e) && now < m.grace:
+		return 0, false
+	case m.old(now, e):
 		return expire, true
-	case m.o.Warn > 0 && age >= m.o.Warn && e.flags&flagWarned == 0:
+	case m.o.Warn > 0 && now-nanos(e.received) >= int64(m.o.Warn) && e.flags&flagWarned == 0:
 		return warn, true
 	}
 	return 0, false
@@ -92,5 +91,5 @@ func (m *machine) overdue(now int64, s slot) (kind, bool) {
 
 // old tells whether an entry is of an age at which it is given up.
 func (m *machine) old(now int64, e *entry) bool {
-	return time.Duration(now-nanos(e.received)) >= m.o.Expire
+	return now-nanos(e.received) >= int64(m.o.Expire)
 }

@@ -24,6 +24,7 @@ const (
 	flagAccount                   // its account is held
 	flagRoute                     // its Router knows no way
 	flagFirst                     // its attempt found the destination down, which others got through to
+	flagParked                    // it waits for its destination to be back, not for its time
 )
 
 // entry is an open recipient, as small as can be and without a pointer: there
