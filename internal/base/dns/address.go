@@ -12,8 +12,7 @@ func Global(a netip.Addr) bool {
 		return false
 	}
 	if nat64().Contains(a) {
-		b := a.As16()
-		return Global(netip.AddrFrom4([4]byte(b[12:])))
+		return Global(Inner(a))
 	}
 	if a.Is6() && !unicast6().Contains(a) {
 		return false
@@ -26,8 +25,39 @@ func Global(a netip.Addr) bool {
 	return true
 }
 
+// Reachable reports whether strangers' records may send us to an address: it is
+// Global, or it or what is wrapped in it is in one of our networks that the
+// operator has named.
+func Reachable(a netip.Addr, named []netip.Prefix) bool {
+	for _, p := range named {
+		if p.Contains(a.Unmap()) || p.Contains(Inner(a)) {
+			return true
+		}
+	}
+	return Global(a)
+}
+
+// Inner is the IPv4 address that packets to a end up at, or a itself.
+func Inner(a netip.Addr) netip.Addr {
+	a = a.Unmap()
+	if !a.Is6() {
+		return a
+	}
+	b := a.As16()
+	switch {
+	case nat64().Contains(a):
+		return netip.AddrFrom4([4]byte(b[12:]))
+	case sixToFour().Contains(a):
+		return netip.AddrFrom4([4]byte(b[2:6]))
+	}
+	return a
+}
+
 // nat64 is how hosts without IPv4 reach it (RFC 6052 §2.1).
 func nat64() netip.Prefix { return netip.MustParsePrefix("64:ff9b::/96") }
+
+// sixToFour is how hosts without IPv6 were reached (RFC 3056 §2).
+func sixToFour() netip.Prefix { return netip.MustParsePrefix("2002::/16") }
 
 // unicast6 is all that has been given out of IPv6 (RFC 4291 §2.4).
 func unicast6() netip.Prefix { return netip.MustParsePrefix("2000::/3") }

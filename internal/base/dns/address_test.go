@@ -24,3 +24,27 @@ func TestGlobal(t *testing.T) {
 		t.Error("the zero address is global, want not")
 	}
 }
+
+// TestReachable: what is dressed as another address is the same one.
+func TestReachable(t *testing.T) {
+	named := []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/8")}
+	for s, want := range map[string]bool{
+		"8.8.8.8": true, "10.1.2.3": true, "10.2.0.1": false, "fd00::1": true, "fc00::1": false,
+		"::ffff:10.1.0.1": true, "::ffff:10.2.0.1": false, "64:ff9b::a01:1": true, "64:ff9b::a02:1": false,
+		"2002:a01:1::1": true, "2002:a02:1::1": false, "2002:808:808::1": false,
+	} {
+		if got := Reachable(netip.MustParseAddr(s), named); got != want {
+			t.Errorf("%s: %v", s, got)
+		}
+	}
+	if Reachable(netip.Addr{}, named) {
+		t.Error("the zero address is reachable")
+	}
+	for s, want := range map[string]string{
+		"1.2.3.4": "1.2.3.4", "::ffff:1.2.3.4": "1.2.3.4", "64:ff9b::102:304": "1.2.3.4", "2002:102:304::1": "1.2.3.4", "2600::1": "2600::1",
+	} {
+		if got := Inner(netip.MustParseAddr(s)); got.String() != want {
+			t.Errorf("%s: %s", s, got)
+		}
+	}
+}

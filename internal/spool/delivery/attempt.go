@@ -267,7 +267,7 @@ func (a *attempt) toDomain(g *group) *failure {
 			continue
 		}
 		host := x.hosts[i]
-		more, us := a.toHost(g, decision, host, &tried)
+		more := a.toHost(g, decision, host, &tried)
 		if more != nil && more.silent() {
 			a.d.deaf.note(host, a.d.o.Clock.Now())
 		} else {
@@ -277,7 +277,7 @@ func (a *attempt) toDomain(g *group) *failure {
 			return more
 		}
 		f = sooner(f, more)
-		if us {
+		if more.us { // none after it in their order may be tried (RFC 5321 §5.1)
 			end = i
 		}
 		if tried >= addrsMax || a.took() > searchMax {
@@ -305,14 +305,13 @@ func (a *attempt) toLiteral(g *group, addr netip.Addr) *failure {
 	return a.toAddresses(g, &p, []netip.Addr{addr}, a.d.o.Port, new(int))
 }
 
-// toHost attempts one MX host. us says that it is this host by its address, so
-// that none after it in their order may be tried (RFC 5321 §5.1).
-func (a *attempt) toHost(g *group, decision *tlspolicy.Decision, host string, tried *int) (f *failure, us bool) {
+// toHost attempts one MX host; nil if all recipients are decided.
+func (a *attempt) toHost(g *group, decision *tlspolicy.Decision, host string, tried *int) *failure {
 	policy, err := decision.Host(a.ctx, host)
 	var refused *tlspolicy.Failure
 	switch {
 	case err != nil && !errors.As(err, &refused):
-		return interrupted(), false
+		return interrupted()
 	case a.m.TLSOptional && !a.m.RequireTLS:
 		if refused != nil {
 			policy = refused.Policy
@@ -322,23 +321,25 @@ func (a *attempt) toHost(g *group, decision *tlspolicy.Decision, host string, tr
 		if a.d.o.Observe != nil {
 			a.d.o.Observe(tlspolicy.Session{Policy: refused.Policy, Failure: refused})
 		}
-		return later("4.7.5", queue.Down, "The host %s must not be used (%s).", host, refused).at(host, ""), false
+		return later("4.7.5", queue.Down, "The host %s must not be used (%s).", host, refused).at(host, "")
 	}
 	p := peer{host: host, policy: policy}
 	if a.m.RequireTLS {
 		if f := p.require(); f != nil {
-			return f.at(host, ""), false
+			return f.at(host, "")
 		}
 	}
 	addrs, f := a.d.addresses(a.ctx, host)
 	if f != nil {
-		return f.at(host, ""), false
+		return f.at(host, "")
 	}
 	allowed := addrs[:0]
 	for _, addr := range addrs {
 		switch {
 		case a.d.self(addr):
-			return never("5.4.6", queue.Up, "Mail for %s would come back to this host: its MX host %s has an address of ours, but the domain is not one of ours.", g.domain, host).at(host, ""), true
+			f := never("5.4.6", queue.Up, "Mail for %s would come back to this host: its MX host %s has an address of ours, but the domain is not one of ours.", g.domain, host)
+			f.us = true
+			return f.at(host, "")
 		case a.d.o.forbidden(addr):
 			a.d.o.Metrics.forbidden.Inc()
 			f = never("5.4.4", queue.Up, "The MX host %s of %s has the address %s, which is private or special: mail is not sent there.", host, g.domain, addr).at(host, "")
@@ -347,20 +348,9 @@ func (a *attempt) toHost(g *group, decision *tlspolicy.Decision, host string, tr
 		}
 	}
 	if len(allowed) == 0 {
-		return f, false
+		return f
 	}
-	return a.toAddresses(g, &p, allowed, a.d.o.Port, tried), false
-}
-
-// self reports whether an address is one of this host.
-func (d *Delivery) self(addr netip.Addr) bool {
-	addr = addr.Unmap()
-	for _, own := range d.o.SelfAddrs {
-		if own.Unmap() == addr {
-			return true
-		}
-	}
-	return false
+	return a.toAddresses(g, &p, allowed, a.d.o.Port, tried)
 }
 
 // toAddresses attempts the addresses of one host; nil if all recipients are
@@ -377,7 +367,7 @@ func (a *attempt) toAddresses(g *group, p *peer, addrs []netip.Addr, port uint16
 			p.wait = min(p.wait, connectFirst)
 		}
 		more := a.toPeer(g, p)
-		if more == nil || more.last || a.ctx.Err() != nil {
+		if more == nil || more.last || more.us || a.ctx.Err() != nil {
 			return more
 		}
 		f = sooner(f, more)

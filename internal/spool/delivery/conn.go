@@ -165,6 +165,11 @@ func (d *Delivery) greet(ctx context.Context, p *peer, nc net.Conn, plain bool) 
 			return nil, f
 		}
 	}
+	if name := c.c.Peer(); p.hop == nil && strings.Contains(name, ".") && d.ours(name) {
+		f := never("5.4.6", queue.Up, "Mail would come back to this host: %s calls itself %s, which is our name, but the domain is not one of ours.", p.host, name)
+		f.us = true
+		return nil, f.at(c.via, c.tls).because(nil)
+	}
 	if state, ok := c.c.TLS(); ok {
 		c.tls = p.word() + ", " + tls.VersionName(state.Version)
 		d.o.Metrics.tls[p.security()].Inc()
@@ -188,7 +193,7 @@ func (p *peer) unwelcome(ctx context.Context, err error) *broken {
 	f := refusedBy(r, queue.Busy, "The host does not want to talk to us now.")
 	if f.state == fate.Bounced {
 		f.health, f.reason = queue.Up, "The host does not want to talk to us."
-		if p.hop != nil {
+		if p.hop != nil || p.policy.Must() { // where TLS is a must, nobody has shown yet who says so
 			f.state, f.health = fate.Deferred, queue.Down
 		}
 	}

@@ -29,6 +29,7 @@ type failure struct {
 	health queue.Health
 	retry  time.Duration
 	last   bool // nothing else is to be tried now
+	us     bool // the host is this one
 }
 
 // later and never are findings of our own.

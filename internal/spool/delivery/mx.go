@@ -73,7 +73,12 @@ func trouble(a *dns.Answer) string {
 
 // ours reports whether a name is one of this host.
 func (d *Delivery) ours(host string) bool {
-	return host == d.o.Hostname || slices.ContainsFunc(d.o.Self, func(s string) bool { return strings.EqualFold(s, host) })
+	return strings.EqualFold(host, d.o.Hostname) || slices.ContainsFunc(d.o.Self, func(s string) bool { return strings.EqualFold(s, host) })
+}
+
+// self reports whether an address is one of this host.
+func (d *Delivery) self(addr netip.Addr) bool {
+	return slices.ContainsFunc(d.o.SelfAddrs, func(own netip.Addr) bool { return dns.Inner(own) == dns.Inner(addr) })
 }
 
 // beforeUs leaves those hosts that are preferred to this one, where this is

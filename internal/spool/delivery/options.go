@@ -186,6 +186,10 @@ func setDefault[T ~int | ~int64 | ~uint16](p *T, v T) {
 	}
 }
 
+// forbidden reports whether no MX record may lead to an address: it is a
+// mistake, or somebody wants us to talk to machines behind our firewall.
+func (o *Options) forbidden(a netip.Addr) bool { return !dns.Reachable(a, o.AllowNetworks) }
+
 // dial connects over TCP.
 func dial(ctx context.Context, local netip.Addr, to netip.AddrPort) (net.Conn, error) {
 	var d net.Dialer

@@ -135,7 +135,7 @@ func (w *Web) permitted(host string, all []netip.Addr) ([]netip.Addr, error) {
 	}
 	var out []netip.Addr
 	for _, a := range all {
-		if len(out) < addressesMax && w.allows(a) {
+		if len(out) < addressesMax && dns.Reachable(a, w.o.AllowNetworks) {
 			out = append(out, a)
 		}
 	}
@@ -143,15 +143,6 @@ func (w *Web) permitted(host string, all []netip.Addr) ([]netip.Addr, error) {
 		return nil, fmt.Errorf("%s is at %s, which is no public address", host, all[0])
 	}
 	return out, nil
-}
-
-func (w *Web) allows(a netip.Addr) bool {
-	for _, p := range w.o.AllowNetworks {
-		if p.Contains(a.Unmap()) {
-			return true
-		}
-	}
-	return dns.Global(a)
 }
 
 // fetch gets a domain's policy (RFC 8461 §3.3).
