@@ -153,8 +153,8 @@ func viewAudit(r *ledger.Result) string {
 	} else {
 		out.WriteString(plural(len(r.Findings), "finding"))
 	}
-	fmt.Fprintf(&out, "; %s, of which %s were looked at one by one, %s compared with the queue, %s opened.\n",
-		plural(r.Messages, "message"), count(r.Numbers), plural(r.Open, "open recipient"), plural(r.Bodies, "waiting message"))
+	fmt.Fprintf(&out, "; %s, of which %s were looked at one by one and %s counted anew, %s compared with the queue, %s opened.\n",
+		plural(r.Messages, "message"), count(r.Numbers), count(r.Recounted), plural(r.Open, "open recipient"), plural(r.Bodies, "waiting message"))
 	for _, f := range r.Findings {
 		fmt.Fprintf(&out, "  %s", f.Check)
 		if f.ID != "" {

@@ -100,10 +100,10 @@ Unaccounted for:
   and more
 `)
 	same(t, viewAudit(&ledger.Result{
-		At: noon, Messages: 1200, Numbers: 1000, Open: 1, Bodies: 20, Error: "index stalled",
+		At: noon, Messages: 1200, Numbers: 1000, Recounted: 400, Open: 1, Bodies: 20, Error: "index stalled",
 		Findings: []ledger.Finding{{Check: "queue", ID: "id1", Text: "lost"}, {Check: "given", Text: "one too few"}},
 	}), `
-Last audit 2026-11-20T12:00:00Z: not finished (index stalled); 2 findings; 1,200 messages, of which 1,000 were looked at one by one, 1 open recipient compared with the queue, 20 waiting messages opened.
+Last audit 2026-11-20T12:00:00Z: not finished (index stalled); 2 findings; 1,200 messages, of which 1,000 were looked at one by one and 400 counted anew, 1 open recipient compared with the queue, 20 waiting messages opened.
   queue id1: lost
   given: one too few
 `)

@@ -155,7 +155,7 @@ func openAway(ctx context.Context, c Config, s *Store, e *edge, reg prometheus.R
 	if err != nil {
 		return nil, err
 	}
-	w, err := openWatch(c, s, o, reg, log)
+	w, err := openWatch(ctx, c, s, o, reg, log)
 	if err != nil {
 		return nil, err
 	}

@@ -257,9 +257,13 @@ func (w *outWorld) open() *outHost {
 	}, s.Fates, o.delivery, o)
 	s.Fates.OnUpdate(o.queue.Update)
 	o.own = o.intake(intake.Options{}, nil)
-	h.audit = ledger.NewAudit(ledger.AuditOptions{}, ledger.Witnesses{
+	h.audit, err = ledger.NewAudit(w.t.Context(), ledger.AuditOptions{}, ledger.Witnesses{
 		Table: s.Fates, Queue: o.queue, Bodies: s.Mailboxes, Asides: s.Index, Given: h.given.Load,
 	})
+	if err != nil {
+		w.t.Errorf("open the audit: %v", err)
+		return nil
+	}
 	return h
 }
 

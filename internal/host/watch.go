@@ -30,7 +30,7 @@ type watch struct {
 	given  atomic.Int64 // messages that were answered with 250
 }
 
-func openWatch(c Config, s *Store, o *out, reg prometheus.Registerer, log *slog.Logger) (*watch, error) {
+func openWatch(ctx context.Context, c Config, s *Store, o *out, reg prometheus.Registerer, log *slog.Logger) (*watch, error) {
 	w := &watch{c: c, store: s, out: o}
 	sinks, err := c.alarmSinks()
 	if err != nil {
@@ -39,9 +39,12 @@ func openWatch(c Config, s *Store, o *out, reg prometheus.Registerer, log *slog.
 	w.alarms = alarm.New(alarm.Options{
 		Hostname: c.Hostname, Repeat: c.Alarm.Repeat.Std(), Log: log, Metrics: alarm.NewMetrics(reg),
 	}, sinks...)
-	w.audit = ledger.NewAudit(ledger.AuditOptions{
+	w.audit, err = ledger.NewAudit(ctx, ledger.AuditOptions{
 		Every: c.Ledger.Audit.Std(), Log: log, Metrics: ledger.NewMetrics(reg),
 	}, ledger.Witnesses{Table: s.Fates, Queue: o.queue, Bodies: s.Mailboxes, Asides: s.Index, Given: w.given.Load})
+	if err != nil {
+		return nil, fmt.Errorf("open the audit of the books: %w", err)
+	}
 	w.ledger = s.ledger(w.audit).Asking(o.queue.HeldWhy)
 	if reg != nil {
 		reg.MustRegister(newBacklogCollector(o.queue.Backlog))

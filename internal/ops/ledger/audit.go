@@ -33,6 +33,7 @@ type Result struct {
 	Took        float64   `json:"took_s"`
 	Messages    int64     `json:"messages"`    // that there are
 	Numbers     int64     `json:"numbers"`     // of these, those that were looked at one by one
+	Recounted   int64     `json:"recounted"`   // of these, those of the day that was counted anew
 	Open        int64     `json:"open"`        // recipients that were compared with the queue
 	Bodies      int64     `json:"bodies"`      // that were opened
 	Missing     int64     `json:"missing"`     // recipients or messages without a fate
@@ -44,6 +45,7 @@ type Result struct {
 // The checks of an audit.
 const (
 	CheckSum      = "sum"       // the sum of all books, and those that store/fate names
+	CheckDay      = "day"       // the running sums of each day
 	CheckNumbers  = "numbers"   // each message by itself
 	CheckQueue    = "queue"     // open in the books, unknown to the queue
 	CheckBooks    = "books"     // in the queue, ended in the books or unknown to them
@@ -59,6 +61,7 @@ type Finding struct {
 	Text  string `json:"text"`
 
 	lsn   journal.LSN
+	day   time.Time
 	lacks int64 // recipients, or messages, that have no fate for this reason
 }
 
@@ -67,6 +70,7 @@ type Table interface {
 	Fates
 	Open(ctx context.Context, fn func(fate.Open) error) error
 	Load(ctx context.Context, lsn journal.LSN) (*fate.Message, error)
+	Recount(ctx context.Context, from time.Time) (fate.Recounted, error)
 }
 
 // Queue is what spool/queue holds in memory; *queue.Queue is one.
@@ -120,16 +124,17 @@ type Audit struct {
 	reads      int         // since the last pause
 	bodyFrom   journal.LSN // bodies of later messages are next
 	numberTill time.Time   // numbers of earlier messages are next; zero: of all
+	dayFrom    time.Time   // this day, or a later one, is counted anew next
 	known      []Finding   // of the checks that go round, to be looked at each time
-	booked     window
+	before     int64       // messages that were booked before the start
 
 	mu   sync.Mutex
 	last *Result // guarded by mu; never changed once it is there
 }
 
 // NewAudit makes an Audit. It is made before any mail is taken: Given counts
-// from here.
-func NewAudit(o AuditOptions, w Witnesses) *Audit {
+// from here, and what is booked now was booked before.
+func NewAudit(ctx context.Context, o AuditOptions, w Witnesses) (*Audit, error) {
 	if o.Every <= 0 {
 		o.Every = everyDefault
 	}
@@ -146,8 +151,11 @@ func NewAudit(o AuditOptions, w Witnesses) *Audit {
 		o.Metrics = NewMetrics(nil)
 	}
 	o.Log = telemetry.Logger(o.Log, "ledger")
-	now := o.Clock.Now()
-	return &Audit{o: o, w: w, start: now, booked: window{since: now.Truncate(time.Second)}}
+	s, err := w.Table.Sums(ctx, fate.Period{})
+	if err != nil {
+		return nil, fmt.Errorf("count what was booked: %w", err)
+	}
+	return &Audit{o: o, w: w, start: o.Clock.Now(), before: s.Messages + s.Dropped}, nil
 }
 
 // Last is what the last audit found; nil: there was none. It is not to be
@@ -188,7 +196,7 @@ func (a *Audit) Once(ctx context.Context) Result {
 	var found []Finding
 	var errs []error
 	for _, check := range []func(context.Context, *Result) ([]Finding, error){
-		a.sums, a.asides, a.given, a.compare, a.bodies, a.numbers,
+		a.sums, a.asides, a.given, a.day, a.compare, a.bodies, a.numbers,
 	} {
 		some, err := check(ctx, &r)
 		found = append(found, some...)
@@ -294,7 +302,7 @@ func (a *Audit) sums(ctx context.Context, r *Result) ([]Finding, error) {
 			return nil, fmt.Errorf("add up the books: %w", err)
 		}
 		r.Messages = s.Messages
-		diff := line(s).difference()
+		diff := s.Missing()
 		if diff == 0 && len(s.Unaccounted) == 0 {
 			return nil, nil
 		}
@@ -338,7 +346,7 @@ func (a *Audit) asides(ctx context.Context, _ *Result) ([]Finding, error) {
 	}
 	var out []Finding
 	for _, s := range all {
-		out = append(out, Finding{Check: CheckSetAside, ID: recordName(s.LSN), Text: "the index could not apply it: " + s.Reason, lsn: s.LSN, lacks: 1})
+		out = append(out, Finding{Check: CheckSetAside, ID: fate.RecordName(s.LSN), Text: "the index could not apply it: " + s.Reason, lsn: s.LSN, lacks: 1})
 	}
 	return out, nil
 }

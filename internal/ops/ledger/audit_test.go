@@ -37,7 +37,16 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) audit() *Audit { return NewAudit(AuditOptions{}, w.w) }
+func (w *world) audit() *Audit {
+	all := w.table.messages
+	w.table.messages = nil // they came after the start
+	defer func() { w.table.messages = all }()
+	a, err := NewAudit(context.Background(), AuditOptions{}, w.w)
+	if err != nil {
+		panic(err)
+	}
+	return a
+}
 
 // value reads a metric of one series.
 func value(c prometheus.Collector) float64 {
@@ -49,6 +58,36 @@ func value(c prometheus.Collector) float64 {
 	}
 	m := all[0].GetMetric()[0]
 	return m.GetGauge().GetValue() + m.GetCounter().GetValue()
+}
+
+// Days are counted anew one after the other, and those that were wrong each
+// time.
+func TestAudit_daysGoRound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.table.messages, w.queue.keys = nil, nil
+		for n := range 3 {
+			w.table.messages = append(w.table.messages, accepted(t, n*24*3600, fate.Relayed))
+		}
+		date := func(n int) time.Time { return day.Truncate(24*time.Hour).AddDate(0, 0, n) }
+		w.table.wrongDay = date(1)
+		a := w.audit()
+		var got []string
+		for n := range 5 {
+			w.table.recounted = nil
+			if n == 4 {
+				w.table.wrongDay = time.Time{}
+			}
+			r := a.Once(t.Context())
+			got = append(got, fmt.Sprint(len(r.Findings), r.Recounted))
+			for _, d := range w.table.recounted {
+				got = append(got, d.Format("2"))
+			}
+		}
+		if want := "[0 1 20 1 1 21 1 2 21 22 1 2 21 20 0 1 21]"; fmt.Sprint(got) != want {
+			t.Errorf("found, counted, days: %v, want %v", got, want)
+		}
+	})
 }
 
 func TestAudit_clean(t *testing.T) {
@@ -80,15 +119,17 @@ func TestAudit_finds(t *testing.T) {
 	}{
 		"a difference":        {func(w *world) { w.table.extra.Accepted = 3 }, CheckSum, "", 3},
 		"too many fates":      {func(w *world) { w.table.extra.Relayed = 2 }, CheckSum, "", 2},
-		"a named message":     {func(w *world) { w.table.extra = fate.Sums{Accepted: 1, Unaccounted: []string{"x"}} }, CheckSum, "x", 1},
-		"a record set aside":  {func(w *world) { w.w.Asides = asides{{LSN: 9, Reason: "damaged"}} }, CheckSetAside, recordName(9), 1},
+		"a named message":     {func(w *world) { w.table.extra = fate.Sums{Tally: fate.Tally{Accepted: 1}, Unaccounted: []string{"x"}} }, CheckSum, "x", 1},
+		"a record set aside":  {func(w *world) { w.w.Asides = asides{{LSN: 9, Reason: "damaged"}} }, CheckSetAside, fate.RecordName(9), 1},
 		"a 250 not booked":    {func(w *world) { w.given = 5 }, CheckGiven, "", 3},
 		"lost by the queue":   {func(w *world) { w.queue.keys = w.queue.keys[:1] }, CheckQueue, id, 1},
 		"ended, still queued": {func(w *world) { w.queue.keys = append(w.queue.keys, key{2, 1}) }, CheckBooks, id, 0},
-		"queued, not booked":  {func(w *world) { w.queue.keys = append(w.queue.keys, key{8, 0}) }, CheckBooks, recordName(8), 1},
+		"queued, not booked":  {func(w *world) { w.queue.keys = append(w.queue.keys, key{8, 0}) }, CheckBooks, fate.RecordName(8), 1},
 		"no such recipient":   {func(w *world) { w.queue.keys = append(w.queue.keys, key{2, 9}) }, CheckBooks, id, 0},
 		"a body gone":         {func(w *world) { w.bodies.missing[2] = errMissing }, CheckBody, id, 2},
 		"a body damaged":      {func(w *world) { w.bodies.missing[2] = &journal.DamageError{LSN: 2} }, CheckBody, id, 0},
+		"a day":               {func(w *world) { w.table.wrongDay = day.Truncate(24 * time.Hour) }, CheckDay, "day 2026-11-20", 1},
+		"miscounted":          {func(w *world) { w.table.messages[1].Miscounted = true }, CheckNumbers, id, 1},
 		"for nobody":          {func(w *world) { w.table.messages[1].Recipients = nil; w.queue.keys = nil }, CheckNumbers, id, 1},
 		"life after death": {func(w *world) {
 			w.table.messages[1].Recipients[1].Events = []fate.Event{{State: fate.Relayed}, {State: fate.Bounced}}
@@ -169,7 +210,7 @@ func TestAudit_queueThatOnlyAnswers(t *testing.T) {
 func TestAudit_failed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.table.extra = fate.Sums{Accepted: 1, Unaccounted: []string{"x"}}
+		w.table.extra = fate.Sums{Tally: fate.Tally{Accepted: 1}, Unaccounted: []string{"x"}}
 		a := w.audit()
 		a.Once(t.Context())
 		w.table.extra, w.table.err = fate.Sums{}, errors.New("index stalled")
@@ -253,6 +294,7 @@ func TestAudit_givenForWeeks(t *testing.T) {
 			w.given++
 			if len(w.table.messages) > 10 { // kept for five days
 				w.table.messages = w.table.messages[1:]
+				w.table.extra.Dropped++
 			}
 			if r := a.Once(t.Context()); len(r.Findings) != 0 {
 				t.Fatalf("message %d: %+v", n, r)

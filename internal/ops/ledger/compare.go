@@ -114,7 +114,7 @@ func (a *Audit) judge(ctx context.Context, k key, lost bool) ([]Finding, error) 
 	case errors.Is(err, fate.ErrNoSuchMessage) && lost:
 		return nil, nil // it has ended, and its books are closed
 	case errors.Is(err, fate.ErrNoSuchMessage):
-		return []Finding{{Check: CheckBooks, ID: recordName(k.lsn), Text: "the queue holds a recipient of it, the books know no such message", lsn: k.lsn, lacks: 1}}, nil
+		return []Finding{{Check: CheckBooks, ID: fate.RecordName(k.lsn), Text: "the queue holds a recipient of it, the books know no such message", lsn: k.lsn, lacks: 1}}, nil
 	case err != nil:
 		return nil, fmt.Errorf("look up message %s: %w", k.lsn, err)
 	}

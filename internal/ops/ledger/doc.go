@@ -3,9 +3,10 @@
 // message.
 //
 // It stands apart from store/fate, which keeps the facts, because whoever keeps
-// the books should not be the one who audits them: the sum is drawn here anew,
-// and Audit compares the facts with witnesses that do not depend on each other:
-// the queue's memory, the bodies on disk, the count of 250s that were given.
+// the books should not be the one who audits them: Close reads running sums,
+// and Audit counts anew and compares the facts with witnesses that do not depend
+// on each other: the records that accepted each message, the queue's memory, the
+// bodies on disk, the count of 250s that were given.
 //
 // Flow: store/fate (the tables), spool/queue (what is known to be open),
 // store/mailbox (bodies) and spool/intake (250s given) come before it, each
@@ -27,6 +28,6 @@
 // Concurrency: all methods may be called from many goroutines; Audit.Run once.
 //
 // Limits: idsMax ids in Books, findingsMax findings of an audit, livesMax lives
-// of a trace; an audit looks at bodiesMax bodies and numbersMax messages a run
-// and goes on from there in the next.
+// of a trace; an audit looks at one day, bodiesMax bodies and numbersMax messages
+// a run and goes on from there in the next.
 package ledger

@@ -16,11 +16,13 @@ import (
 
 // table is books in memory, oldest first.
 type table struct {
-	mu       sync.Mutex
-	messages []*fate.Message
-	extra    fate.Sums // is added to the sums
-	err      error
-	opened   func() // is called after each walk of Open
+	mu        sync.Mutex
+	messages  []*fate.Message
+	extra     fate.Sums   // is added to the sums
+	wrongDay  time.Time   // of which the running sums are wrong
+	recounted []time.Time // days
+	err       error
+	opened    func() // is called after each walk of Open
 }
 
 func (t *table) Sums(_ context.Context, p fate.Period) (fate.Sums, error) {
@@ -28,22 +30,66 @@ func (t *table) Sums(_ context.Context, p fate.Period) (fate.Sums, error) {
 	defer t.mu.Unlock()
 	s := t.extra
 	s.Unaccounted = slices.Clone(s.Unaccounted)
+	s.Sources = map[fate.Source]fate.Tally{}
 	for _, m := range t.messages {
 		if m.Received.Before(p.Since) || !p.Until.IsZero() && !m.Received.Before(p.Until) || p.Account != 0 && p.Account != m.Account {
 			continue
 		}
-		var l Line
-		l.add(m)
-		s.Messages++
-		s.Accepted += l.Accepted
-		s.Delivered += l.Delivered
-		s.Relayed += l.Relayed
-		s.Bounced += l.Bounced
-		s.Discarded += l.Discarded
-		s.SetAside += l.SetAside
-		s.Queued += l.Queued
+		one := tally(m)
+		s.Add(one, 1)
+		of := s.Sources[m.Source]
+		of.Add(one, 1)
+		s.Sources[m.Source] = of
 	}
 	return s, t.err
+}
+
+// tally counts the recipients of a message.
+func tally(m *fate.Message) fate.Tally {
+	t := fate.Tally{Messages: 1, Accepted: int64(len(m.Recipients))}
+	for _, r := range m.Recipients {
+		switch r.State {
+		case fate.Queued, fate.Deferred, fate.Held:
+			t.Queued++
+		case fate.Delivered:
+			t.Delivered++
+		case fate.Relayed:
+			t.Relayed++
+		case fate.Bounced:
+			t.Bounced++
+		case fate.Discarded:
+			t.Discarded++
+		case fate.SetAside:
+			t.SetAside++
+		}
+	}
+	return t
+}
+
+func (t *table) Recount(_ context.Context, from time.Time) (fate.Recounted, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var r fate.Recounted
+	for _, m := range t.messages {
+		d := m.Received.Truncate(24 * time.Hour)
+		switch {
+		case d.Before(from), !r.Day.IsZero() && d.After(r.Day):
+			continue
+		case !d.Equal(r.Day):
+			r = fate.Recounted{Day: d}
+		}
+		r.Anew.Add(tally(m), 1)
+	}
+	if r.Day.IsZero() {
+		return r, fate.ErrNoSuchMessage
+	}
+	t.recounted = append(t.recounted, r.Day)
+	r.Running = r.Anew
+	if r.Day.Equal(t.wrongDay) {
+		r.Running.Messages++
+		r.Wrong = 1
+	}
+	return r, t.err
 }
 
 func (t *table) Trace(_ context.Context, f fate.Find, fn func(*fate.Message) error) error {

@@ -10,13 +10,10 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/store/account"
 	"github.com/breakwater-mail/breakwater/internal/store/fate"
 	"github.com/breakwater-mail/breakwater/internal/store/index"
-	"github.com/breakwater-mail/breakwater/internal/store/journal"
 )
 
-const (
-	idsMax     = 1000  // ids in Books: more than anybody looks into one by one
-	sourcesMax = 20000 // messages that are counted one by one, which takes a second or so
-)
+// idsMax bounds the ids in Books: more than anybody looks into one by one.
+const idsMax = 1000
 
 // Books are the sums of a period, per recipient.
 type Books struct {
@@ -113,7 +110,7 @@ func (l *Ledger) Close(ctx context.Context, p Period) (Books, error) {
 	if err != nil {
 		return b, fmt.Errorf("add up the books: %w", err)
 	}
-	b.Line = line(s)
+	b.Line = line("", s.Tally)
 	b.Unaccounted = append(b.Unaccounted, s.Unaccounted...)
 	if l.o.Asides != nil {
 		aside, err := l.o.Asides.SetAsides(ctx)
@@ -121,82 +118,24 @@ func (l *Ledger) Close(ctx context.Context, p Period) (Books, error) {
 			return b, fmt.Errorf("list records that were set aside: %w", err)
 		}
 		for _, r := range aside {
-			b.Unaccounted = append(b.Unaccounted, recordName(r.LSN))
+			b.Unaccounted = append(b.Unaccounted, fate.RecordName(r.LSN))
 		}
 	}
-	b.Balanced = b.difference() == 0 && len(b.Unaccounted) == 0
+	b.Balanced = s.Missing() == 0 && len(b.Unaccounted) == 0
 	if len(b.Unaccounted) > idsMax {
 		b.Unaccounted, b.More = b.Unaccounted[:idsMax], true
 	}
-	if s.Messages <= sourcesMax {
-		b.Sources, err = l.sources(ctx, p)
+	b.Sources = []Line{}
+	for _, source := range slices.Sorted(maps.Keys(s.Sources)) {
+		b.Sources = append(b.Sources, line(source.String(), s.Sources[source]))
 	}
-	return b, err
+	return b, nil
 }
 
-// recordName stands for the id of a message that nobody can read.
-func recordName(lsn journal.LSN) string { return "record " + lsn.String() }
-
-func line(s fate.Sums) Line {
+func line(source string, t fate.Tally) Line {
 	return Line{
-		Messages: s.Messages, Accepted: s.Accepted, Delivered: s.Delivered, Relayed: s.Relayed, Bounced: s.Bounced,
-		Discarded: s.Discarded, SetAside: s.SetAside, Queued: s.Queued,
-	}
-}
-
-// difference is how many recipients were accepted and have no fate: 0 if the
-// sum holds.
-func (l Line) difference() int64 {
-	return l.Accepted - l.Delivered - l.Relayed - l.Bounced - l.Discarded - l.SetAside - l.Queued
-}
-
-// sources draws the sums of a period anew, from the messages one by one, by
-// where they came from. Mail moves meanwhile, so that they may differ from the
-// sums of a moment before.
-func (l *Ledger) sources(ctx context.Context, p Period) ([]Line, error) {
-	all := map[fate.Source]*Line{}
-	f := fate.Find{Since: p.Since, Until: p.Until, Account: p.Account, Limit: sourcesMax}
-	err := l.fates.Trace(ctx, f, func(m *fate.Message) error {
-		if p.Account != 0 && m.Account != p.Account {
-			return nil // it was to the account, not from it
-		}
-		s := all[m.Source]
-		if s == nil {
-			s = &Line{Source: m.Source.String()}
-			all[m.Source] = s
-		}
-		s.add(m)
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("add up by source: %w", err)
-	}
-	out := []Line{}
-	for _, source := range slices.Sorted(maps.Keys(all)) {
-		out = append(out, *all[source])
-	}
-	return out, nil
-}
-
-// add counts a message.
-func (l *Line) add(m *fate.Message) {
-	l.Messages++
-	l.Accepted += int64(len(m.Recipients))
-	for i := range m.Recipients {
-		switch m.Recipients[i].State {
-		case fate.Queued, fate.Deferred, fate.Held:
-			l.Queued++
-		case fate.Delivered:
-			l.Delivered++
-		case fate.Relayed:
-			l.Relayed++
-		case fate.Bounced:
-			l.Bounced++
-		case fate.Discarded:
-			l.Discarded++
-		case fate.SetAside:
-			l.SetAside++
-		}
+		Source: source, Messages: t.Messages, Accepted: t.Accepted, Delivered: t.Delivered, Relayed: t.Relayed, Bounced: t.Bounced,
+		Discarded: t.Discarded, SetAside: t.SetAside, Queued: t.Queued,
 	}
 }
 

@@ -55,16 +55,16 @@ func TestClose_json(t *testing.T) {
 }
 
 func TestClose_doesNotBalance(t *testing.T) {
-	named := fate.Sums{Accepted: 1, Unaccounted: []string{"lost"}}
+	named := fate.Sums{Tally: fate.Tally{Accepted: 1}, Unaccounted: []string{"lost"}}
 	for name, c := range map[string]struct {
 		sums  fate.Sums
 		aside asides
 		want  []string
 	}{
-		"a difference": {sums: fate.Sums{Accepted: 1}},
+		"a difference": {sums: fate.Sums{Tally: fate.Tally{Accepted: 1}}},
 		"an id":        {sums: named, want: []string{"lost"}},
-		"a record":     {aside: asides{{LSN: 7}}, want: []string{recordName(7)}},
-		"both":         {sums: named, aside: asides{{LSN: 7}}, want: []string{"lost", recordName(7)}},
+		"a record":     {aside: asides{{LSN: 7}}, want: []string{fate.RecordName(7)}},
+		"both":         {sums: named, aside: asides{{LSN: 7}}, want: []string{"lost", fate.RecordName(7)}},
 	} {
 		got, err := New(Options{Asides: c.aside}, &table{extra: c.sums}).Close(t.Context(), Period{})
 		if err != nil {

@@ -124,6 +124,47 @@ func (a *Audit) open(ctx context.Context, lsn journal.LSN) error {
 	return errors.Join(err, b.Close())
 }
 
+// day counts one day anew, from the oldest on to the newest, and round. The
+// store counts twice in one moment, so that nothing is in flight between.
+func (a *Audit) day(ctx context.Context, r *Result) ([]Finding, error) {
+	var out []Finding
+	look := func(from time.Time) (fate.Recounted, error) {
+		d, err := a.w.Table.Recount(ctx, from)
+		if err != nil {
+			return d, err
+		}
+		r.Recounted += d.Anew.Messages
+		f := Finding{
+			Check: CheckDay, ID: "day " + d.Day.Format(time.DateOnly), lacks: 1, day: d.Day,
+			Text: fmt.Sprintf("%d of its running sums are wrong: they have %+v, its messages %+v", d.Wrong, d.Running, d.Anew),
+		}
+		if d.Wrong > 0 && !slices.ContainsFunc(out, f.is) {
+			out = append(out, f)
+		}
+		return d, nil
+	}
+	next := a.dayFrom
+	for _, f := range a.known {
+		if f.Check == CheckDay && !f.day.Equal(next) {
+			if _, err := look(f.day); err != nil && !errors.Is(err, fate.ErrNoSuchMessage) {
+				return nil, err
+			}
+		}
+	}
+	d, err := look(next)
+	if errors.Is(err, fate.ErrNoSuchMessage) && !next.IsZero() {
+		d, err = look(time.Time{}) // all round
+	}
+	switch {
+	case err == nil:
+		a.dayFrom = d.Day.AddDate(0, 0, 1)
+	case !errors.Is(err, fate.ErrNoSuchMessage):
+		return nil, err
+	}
+	a.keep(CheckDay, out)
+	return out, nil
+}
+
 // numbers looks at messages one by one, from the newest back to the oldest.
 func (a *Audit) numbers(ctx context.Context, r *Result) ([]Finding, error) {
 	var out []Finding
@@ -188,6 +229,9 @@ func numbersOf(m *fate.Message) []Finding {
 	}
 	if len(m.Recipients) == 0 {
 		return wrong("it was accepted for nobody")
+	}
+	if m.Miscounted {
+		return wrong("the sums count its recipients otherwise than they are")
 	}
 	for i := range m.Recipients {
 		r := &m.Recipients[i]

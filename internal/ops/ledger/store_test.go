@@ -38,6 +38,7 @@ type host struct {
 	m     *mailbox.Store
 	f     *fate.Store
 	l     *ledger.Ledger
+	audit *ledger.Audit
 	given int64
 
 	mu   sync.Mutex
@@ -64,6 +65,11 @@ func (h *host) start() {
 	h.must(err)
 	h.must(errors.Join(h.m.Attach(h.x), h.f.Attach(h.x)))
 	h.l = ledger.New(ledger.Options{Asides: h.x}, h.f)
+	h.given = 0
+	h.audit, err = ledger.NewAudit(h.t.Context(), ledger.AuditOptions{Pause: time.Millisecond, Reads: 1 << 20}, ledger.Witnesses{
+		Table: h.f, Queue: h, Bodies: h.m, Asides: h.x, Given: func() int64 { return h.given },
+	})
+	h.must(err)
 	h.mu.Lock()
 	h.open = map[place]bool{}
 	h.mu.Unlock()
@@ -153,12 +159,6 @@ func (h *host) close(p ledger.Period) ledger.Books {
 	return b
 }
 
-func (h *host) audit() *ledger.Audit {
-	return ledger.NewAudit(ledger.AuditOptions{Pause: time.Millisecond, Reads: 1 << 20}, ledger.Witnesses{
-		Table: h.f, Queue: h, Bodies: h.m, Asides: h.x, Given: func() int64 { return h.given },
-	})
-}
-
 func TestStore_booksAndLife(t *testing.T) {
 	h := newHost(t)
 	a := h.accept("a", fate.Submitted, fate.Queued, fate.Queued, fate.Delivered)
@@ -200,8 +200,31 @@ func TestStore_booksAndLife(t *testing.T) {
 	if len(lives.Lives) != 2 || lives.Lives[0].ID != "b" {
 		t.Errorf("trace of an address = %+v", lives)
 	}
-	if r := h.audit().Once(t.Context()); len(r.Findings) != 0 || r.Error != "" || r.Open != 1 || r.Bodies != 1 || r.Numbers != 2 {
+	if r := h.audit.Once(t.Context()); len(r.Findings) != 0 || r.Error != "" || r.Open != 1 || r.Bodies != 1 || r.Numbers != 2 {
 		t.Errorf("audit = %+v", r)
+	}
+}
+
+// What was booked stays counted when its books are dropped, and when the clock
+// is set back: only a 250 that was never booked is missing.
+func TestStore_given(t *testing.T) {
+	h := newHost(t)
+	h.accept("before", fate.Submitted, fate.Delivered)
+	h.stop()
+	h.start()
+	h.accept("old", fate.Submitted, fate.Delivered)
+	h.clock.Advance(90 * 24 * time.Hour)
+	h.accept("young", fate.Submitted, fate.Delivered)
+	n, err := h.f.Purge(t.Context())
+	h.must(err)
+	h.clock.Advance(-365 * 24 * time.Hour)
+	h.accept("set back", fate.Submitted, fate.Delivered)
+	if r := h.audit.Once(t.Context()); len(r.Findings) != 0 || r.Error != "" || r.Messages != 2 || n != 2 {
+		t.Errorf("%d dropped: %+v", n, r)
+	}
+	h.given++
+	if r := h.audit.Once(t.Context()); len(r.Findings) != 1 || r.Findings[0].Check != ledger.CheckGiven || r.Missing != 1 {
+		t.Errorf("one that was not booked: %+v", r)
 	}
 }
 
@@ -228,7 +251,7 @@ func TestStore_auditFindsDamage(t *testing.T) {
 	if !spoilt {
 		t.Fatalf("no body in %v", files)
 	}
-	r := h.audit().Once(t.Context())
+	r := h.audit.Once(t.Context())
 	if len(r.Findings) != 1 || r.Findings[0].Check != ledger.CheckBody || r.Findings[0].ID != "bad" || r.Missing != 0 {
 		t.Errorf("audit = %+v", r)
 	}
@@ -265,7 +288,7 @@ func TestStore_random(t *testing.T) {
 		if after := h.close(ledger.Period{}); !reflect.DeepEqual(before, after) {
 			t.Errorf("seed %d: the books were %+v and are %+v", seed, before, after)
 		}
-		if r := h.audit().Once(t.Context()); len(r.Findings) != 0 || r.Error != "" {
+		if r := h.audit.Once(t.Context()); len(r.Findings) != 0 || r.Error != "" {
 			t.Errorf("seed %d: %+v", seed, r)
 		}
 		var sum ledger.Line

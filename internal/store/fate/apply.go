@@ -19,10 +19,13 @@ import (
 // that changes twice, or a message that loses a hundred, costs one write.
 type applier struct {
 	rows   map[place]*row
-	tally  map[journal.LSN]*tally   // changes of the messages' counts
+	tally  map[journal.LSN]*Tally   // changes of the messages' counts
+	days   days                     // changes of the days' counts
 	names  map[journal.LSN][]uint32 // new keys by block
 	keys   []uint32                 // scratch of scanAccepted
 	sorted []*row                   // scratch of flush
+	// dropped is how many messages were dropped in this transaction.
+	dropped int64
 }
 
 // place is a recipient.
@@ -47,7 +50,8 @@ type row struct {
 func newApplier() *applier {
 	return &applier{
 		rows:  make(map[place]*row),
-		tally: make(map[journal.LSN]*tally),
+		tally: make(map[journal.LSN]*Tally),
+		days:  make(days),
 		names: make(map[journal.LSN][]uint32),
 	}
 }
@@ -55,8 +59,8 @@ func newApplier() *applier {
 // Apply implements index.View. Its result, for Committed, are the []Update.
 //
 // Facts that cannot be read do not stop what the same record says of mailboxes:
-// that mail is delivered. They are logged and counted, and compaction keeps the
-// record. A record that is this view's alone is set aside.
+// that mail is delivered. They are logged, counted and unaccounted for, and
+// compaction keeps the record. A record that is this view's alone is set aside.
 func (s *Store) Apply(conn *sqlite.Conn, r journal.Record) (any, error) {
 	if r.Type != journal.TypeMessage && r.Type != journal.TypeBatch && r.Type != journal.TypeState {
 		return nil, nil
@@ -70,6 +74,9 @@ func (s *Store) Apply(conn *sqlite.Conn, r journal.Record) (any, error) {
 		}
 		s.o.Metrics.unreadable.Inc()
 		s.o.Log.Error("facts of an accepted message cannot be read", telemetry.LSN, uint64(r.LSN), telemetry.Err, err)
+		if err := exec(conn, "INSERT OR IGNORE INTO fate_unread (lsn) VALUES (?)", int64(r.LSN)); err != nil {
+			return nil, fmt.Errorf("note that facts cannot be read: %w", err)
+		}
 	case err != nil:
 		return nil, err
 	}
@@ -137,6 +144,7 @@ func (w *applying) accepted(lsn journal.LSN, facts []byte) error {
 	if !fresh {
 		return nil
 	}
+	w.a.days.add(dayOf(m.received, m.account, m.source), &m.tally, 1)
 	block := lsn >> blockBits
 	w.a.names[block] = append(w.a.names[block], m.keys...)
 	for _, o := range m.open {
@@ -200,7 +208,7 @@ func (a *applier) move(r *row, to State) {
 	}
 	t := a.tally[r.lsn]
 	if t == nil {
-		t = new(tally)
+		t = new(Tally)
 		a.tally[r.lsn] = t
 	}
 	*t.of(r.state)--
@@ -254,16 +262,20 @@ func (w *applying) state(m *messageState) error {
 func (s *Store) Flush(conn *sqlite.Conn) error { return s.apply.flush(conn) }
 
 // Rollback implements index.Batcher.
-func (s *Store) Rollback() { s.apply.forget() }
+func (s *Store) Rollback() {
+	s.apply.forget()
+	s.apply.dropped = 0
+}
 
 func (a *applier) forget() {
 	clear(a.rows)
 	clear(a.tally)
+	clear(a.days)
 	clear(a.names)
 }
 
 func (a *applier) flush(conn *sqlite.Conn) error {
-	if len(a.rows) == 0 && len(a.names) == 0 {
+	if len(a.rows) == 0 && len(a.names) == 0 && len(a.days) == 0 {
 		return nil
 	}
 	a.sorted = a.sorted[:0]
@@ -282,9 +294,12 @@ func (a *applier) flush(conn *sqlite.Conn) error {
 	}
 	clear(a.sorted)
 	for lsn, t := range a.tally {
-		if err := t.add(conn, lsn); err != nil {
+		if err := a.days.change(conn, lsn, t); err != nil {
 			return fmt.Errorf("count recipients of message %s: %w", lsn, err)
 		}
+	}
+	if err := a.days.write(conn); err != nil {
+		return fmt.Errorf("count recipients of a day: %w", err)
 	}
 	for block, keys := range a.names {
 		if err := addNames(conn, block, keys); err != nil {

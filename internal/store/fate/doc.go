@@ -18,7 +18,8 @@
 //
 // Tables. Facts never change and are one row; recipients have rows of their own
 // only if they began open. Which messages a name occurs in is kept in blocks
-// (names.go), since an index would cost more than all else.
+// (names.go), since an index would cost more than all else. Days have running
+// sums (tally.go), so that books close quickly; Recount proves them.
 //
 // Space. When a compaction drops records, State records say what has become of
 // the messages that these were about (compact.go). Books are dropped by a record

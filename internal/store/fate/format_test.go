@@ -198,7 +198,7 @@ func FuzzDecodeAccepted(f *testing.F) {
 		if scanErr != nil {
 			t.Fatalf("cannot scan what can be read: %v", scanErr)
 		}
-		if int(s.tally.accepted) != len(m.Recipients) || s.account != m.Account || s.received != micros(m.Received) {
+		if int(s.tally.Accepted) != len(m.Recipients) || s.account != m.Account || s.received != micros(m.Received) {
 			t.Fatalf("scanned %+v of %+v", s, m)
 		}
 		var again *Message

@@ -163,8 +163,8 @@ func (w *world) findings() (all []string, err error) {
 func (w *world) dump() (string, error) {
 	var b strings.Builder
 	err := w.x.Read(background, func(conn *sqlite.Conn) error {
-		for _, table := range []string{"fate_messages", "fate_open", "fate_ended", "fate_names", "fate_purged"} {
-			st, _, err := conn.PrepareTransient("SELECT * FROM " + table + " ORDER BY 1, 2")
+		for _, table := range []string{"fate_messages", "fate_open", "fate_ended", "fate_days", "fate_unread", "fate_names", "fate_purged"} {
+			st, _, err := conn.PrepareTransient("SELECT * FROM " + table + " ORDER BY 1")
 			if err != nil {
 				return err
 			}

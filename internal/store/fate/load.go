@@ -49,7 +49,9 @@ func (s *Store) ByID(ctx context.Context, id string) (*Message, error) {
 // load reads a message with its recipients.
 func load(conn *sqlite.Conn, lsn journal.LSN) (*Message, error) {
 	var m *Message
-	err := each(conn, "SELECT facts FROM fate_messages WHERE lsn = ?", func(st *sqlite.Stmt) (err error) {
+	var booked Tally
+	err := each(conn, "SELECT facts, 1, "+tallyColumns+" FROM fate_messages WHERE lsn = ?", func(st *sqlite.Stmt) (err error) {
+		booked.read(st, 1)
 		m, err = decodeAccepted(columnBytes(st, 0))
 		return err
 	}, int64(lsn))
@@ -67,7 +69,17 @@ func load(conn *sqlite.Conn, lsn journal.LSN) (*Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load message %s: %w", lsn, err)
 	}
+	m.Miscounted = m.tally() != booked
 	return m, nil
+}
+
+// tally counts the recipients of a message, as they are now.
+func (m *Message) tally() Tally {
+	t := Tally{Messages: 1, Accepted: int64(len(m.Recipients))}
+	for i := range m.Recipients {
+		*t.of(m.Recipients[i].State)++
+	}
+	return t
 }
 
 // now sets what became of a recipient since it was accepted.

@@ -1,6 +1,7 @@
 package fate_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -93,16 +94,59 @@ func (m *model) purge(before time.Time) (n int) {
 	return n
 }
 
-func (m *model) sums() (s fate.Sums) {
+func (m *model) sums(p fate.Period) fate.Sums {
+	all := fate.Sums{Sources: map[fate.Source]fate.Tally{}}
 	for _, msg := range m.messages {
-		s.Messages++
-		s.Accepted += int64(len(msg.Recipients))
+		if msg.Received.Before(p.Since) || !p.Until.IsZero() && !msg.Received.Before(p.Until) || p.Account != 0 && p.Account != msg.Account {
+			continue
+		}
+		s := fate.Tally{Messages: 1, Accepted: int64(len(msg.Recipients))}
 		for _, r := range msg.Recipients {
 			*map[fate.State]*int64{fate.Queued: &s.Queued, fate.Deferred: &s.Queued, fate.Held: &s.Queued, fate.Delivered: &s.Delivered,
 				fate.Relayed: &s.Relayed, fate.Bounced: &s.Bounced, fate.Discarded: &s.Discarded, fate.SetAside: &s.SetAside}[r.State]++
 		}
+		of := all.Sources[msg.Source]
+		of.Add(s, 1)
+		all.Sources[msg.Source] = of
+		all.Add(s, 1)
 	}
-	return s
+	return all
+}
+
+// checkSums compares sums of periods that begin and end within days and at
+// their ends, and has each day counted anew.
+func (m *model) checkSums(w *world) error {
+	periods := []fate.Period{{}, {Account: 7}}
+	if len(m.messages) > 0 {
+		first, last := m.messages[0].Received, m.messages[len(m.messages)-1].Received
+		half := first.Add(last.Sub(first) / 2)
+		midnight := half.Truncate(24 * time.Hour)
+		periods = append(periods, fate.Period{Since: half}, fate.Period{Until: half}, fate.Period{Since: midnight}, fate.Period{Until: midnight, Account: 7},
+			fate.Period{Since: first, Until: last}, fate.Period{Since: first.Add(time.Microsecond), Until: midnight.Add(24 * time.Hour), Account: 7})
+	}
+	for _, p := range periods {
+		got, err := w.s.Sums(background, p)
+		got.Dropped = 0
+		if want := m.sums(p); err != nil || !cmp.Equal(got, want) {
+			return fmt.Errorf("sums of %+v are %+v, %w; want %+v", p, got, err, want)
+		}
+	}
+	messages := int64(0)
+	for from := time.Unix(0, 0); ; {
+		r, err := w.s.Recount(background, from)
+		if errors.Is(err, fate.ErrNoSuchMessage) {
+			break
+		}
+		if err != nil || r.Wrong > 0 || r.Running != r.Anew || !r.Day.Equal(r.Day.Truncate(24*time.Hour)) {
+			return fmt.Errorf("counted anew: %+v, %w", r, err)
+		}
+		messages += r.Anew.Messages
+		from = r.Day.Add(24 * time.Hour)
+	}
+	if messages != int64(len(m.messages)) {
+		return fmt.Errorf("%d messages were counted anew, there are %d", messages, len(m.messages))
+	}
+	return nil
 }
 
 // open is what Open should tell.
@@ -136,9 +180,8 @@ func (m *model) check(w *world) error {
 			return fmt.Errorf("message %s (model -, store +): %s", want.ID, d)
 		}
 	}
-	sums, err := w.s.Sums(background, fate.Period{})
-	if err != nil || !cmp.Equal(sums, m.sums()) {
-		return fmt.Errorf("sums are %+v, %w; want %+v", sums, err, m.sums())
+	if err := m.checkSums(w); err != nil {
+		return err
 	}
 	w.mu.Lock()
 	told := ""
@@ -151,7 +194,7 @@ func (m *model) check(w *world) error {
 	}
 	read := make(map[place]fate.Open)
 	last := place{}
-	err = w.s.Open(background, func(o fate.Open) error {
+	err := w.s.Open(background, func(o fate.Open) error {
 		p := place{o.LSN, o.Rcpt}
 		if p.lsn < last.lsn || p.lsn == last.lsn && p.n <= last.n && last.lsn != 0 {
 			return fmt.Errorf("%v comes after %v", p, last)
@@ -188,6 +231,12 @@ var anyState = []fate.State{fate.Queued, fate.Deferred, fate.Held, fate.Delivere
 func (l *life) accept(t *rapid.T) {
 	l.n++
 	m := l.message(fmt.Sprint("M", l.n), rapid.IntRange(1, 4).Draw(t, "recipients"))
+	m.Source = rapid.SampledFrom([]fate.Source{fate.Inbound, fate.Submitted, fate.System}).Draw(t, "source")
+	if m.Source != fate.Submitted {
+		m.Account = 0
+	} else if rapid.Bool().Draw(t, "other account") {
+		m.Account = 8
+	}
 	for i := range m.Recipients {
 		r := &m.Recipients[i]
 		r.Address.Domain = message.Domain(rapid.SampledFrom([]string{"example.org", "example.net"}).Draw(t, "domain"))

@@ -20,6 +20,8 @@ func (s *Store) OnUpdate(fn func([]Update)) { s.update = fn }
 
 // Committed implements index.View.
 func (s *Store) Committed(rs []index.Applied) {
+	s.dropped.Add(s.apply.dropped)
+	s.apply.dropped = 0
 	var all []Update
 	for _, r := range rs {
 		if us, ok := r.Result.([]Update); ok {

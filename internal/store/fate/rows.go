@@ -10,28 +10,21 @@ import (
 
 // insertMessage inserts a message and reports whether it was not there.
 func insertMessage(conn *sqlite.Conn, lsn journal.LSN, m *scanned, facts []byte) (bool, error) {
-	st, err := conn.Prepare("INSERT INTO fate_messages (lsn, received, account, accepted, delivered, relayed, bounced, " +
-		"discarded, set_aside, queued, facts) VALUES (?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (lsn) DO NOTHING")
+	st, err := conn.Prepare("INSERT INTO fate_messages (lsn, received, account, source, accepted, delivered, " +
+		"relayed, bounced, discarded, set_aside, queued, facts) VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT (lsn) DO NOTHING")
 	if err != nil {
 		return false, err
 	}
 	t := &m.tally
-	for i, v := range [...]int64{int64(lsn), m.received, int64(m.account), t.accepted, t.delivered, t.relayed,
-		t.bounced, t.discarded, t.setAside, t.queued} {
+	for i, v := range [...]int64{int64(lsn), m.received, int64(m.account), int64(m.source), t.Accepted, t.Delivered, t.Relayed,
+		t.Bounced, t.Discarded, t.SetAside, t.Queued} {
 		st.BindInt64(i+1, v)
 	}
-	st.BindBytes(11, facts)
+	st.BindBytes(12, facts)
 	if err := step(st); err != nil {
 		return false, err
 	}
 	return conn.Changes() > 0, nil
-}
-
-// add adds t to the counts of a message.
-func (t *tally) add(conn *sqlite.Conn, lsn journal.LSN) error {
-	return exec(conn, "UPDATE fate_messages SET delivered = delivered + ?, relayed = relayed + ?, bounced = bounced + ?, "+
-		"discarded = discarded + ?, set_aside = set_aside + ?, queued = queued + ? WHERE lsn = ?",
-		t.delivered, t.relayed, t.bounced, t.discarded, t.setAside, t.queued, int64(lsn))
 }
 
 const openColumns = "lsn, place, state, due, received, attempts, warned, account, domain, route"

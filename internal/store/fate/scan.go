@@ -8,31 +8,12 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/store/journal"
 )
 
-// tally counts the recipients of one message by what has become of them.
-type tally struct{ accepted, delivered, relayed, bounced, discarded, setAside, queued int64 }
-
-// of returns where recipients in a state are counted.
-func (t *tally) of(s State) *int64 {
-	switch s {
-	case Delivered:
-		return &t.delivered
-	case Relayed:
-		return &t.relayed
-	case Bounced:
-		return &t.bounced
-	case Discarded:
-		return &t.discarded
-	case SetAside:
-		return &t.setAside
-	}
-	return &t.queued
-}
-
 // scanned is what the tables need to know of a message's facts.
 type scanned struct {
 	account  account.ID
+	source   Source
 	received int64
-	tally    tally
+	tally    Tally
 	keys     []uint32
 	open     []opened
 }
@@ -49,7 +30,7 @@ type opened struct {
 // scanAccepted reads only what the tables need. Most mail is for one local
 // recipient, and then it allocates next to nothing. keys is appended to.
 func scanAccepted(b []byte, keys []uint32) (s scanned, err error) {
-	s.keys = keys
+	s.keys, s.tally.Messages = keys, 1
 	err = journal.ParseFields(b, func(field uint64, v []byte) (err error) {
 		switch field {
 		case fieldID:
@@ -58,6 +39,8 @@ func scanAccepted(b []byte, keys []uint32) (s scanned, err error) {
 			s.keys = append(s.keys, keyOf(keyMessageID, v))
 		case fieldFrom:
 			s.keys = append(s.keys, keyOf(keyAddress, v))
+		case fieldSource:
+			s.source, err = number[Source](v)
 		case fieldAccount:
 			s.account, err = number[account.ID](v)
 		case fieldReceived:
@@ -74,7 +57,7 @@ func scanAccepted(b []byte, keys []uint32) (s scanned, err error) {
 }
 
 func (s *scanned) recipient(b []byte) error {
-	o := opened{place: int(s.tally.accepted)}
+	o := opened{place: int(s.tally.Accepted)}
 	var domain, route []byte
 	err := journal.ParseFields(b, func(field uint64, v []byte) (err error) {
 		switch field {
@@ -99,7 +82,7 @@ func (s *scanned) recipient(b []byte) error {
 	if o.state == 0 {
 		return fmt.Errorf("%w: no state", errMalformed)
 	}
-	s.tally.accepted++
+	s.tally.Accepted++
 	*s.tally.of(o.state)++
 	if !o.state.Ended() {
 		o.domain, o.route = message.Domain(domain), string(route)

@@ -6,6 +6,7 @@ CREATE TABLE fate_messages (
 	lsn INTEGER PRIMARY KEY,
 	received INTEGER NOT NULL,
 	account INTEGER NOT NULL,
+	source INTEGER NOT NULL,
 	accepted INTEGER NOT NULL,
 	delivered INTEGER NOT NULL,
 	relayed INTEGER NOT NULL,
@@ -16,9 +17,30 @@ CREATE TABLE fate_messages (
 	facts BLOB NOT NULL
 );
 
--- For sums: they are read from this alone.
+-- For sums of parts of a day, which are read from this alone.
 CREATE INDEX fate_sums ON fate_messages (
-	received, account, accepted, delivered, relayed, bounced, discarded, set_aside, queued
+	received, account, source, accepted, delivered, relayed, bounced, discarded, set_aside, queued
+);
+
+-- The same added up, for sums of whole days (UTC).
+CREATE TABLE fate_days (
+	day INTEGER NOT NULL,
+	account INTEGER NOT NULL,
+	source INTEGER NOT NULL,
+	messages INTEGER NOT NULL,
+	accepted INTEGER NOT NULL,
+	delivered INTEGER NOT NULL,
+	relayed INTEGER NOT NULL,
+	bounced INTEGER NOT NULL,
+	discarded INTEGER NOT NULL,
+	set_aside INTEGER NOT NULL,
+	queued INTEGER NOT NULL,
+	PRIMARY KEY (day, account, source)
+) WITHOUT ROWID;
+
+-- Messages of which the facts cannot be read: nobody knows for whom they are.
+CREATE TABLE fate_unread (
+	lsn INTEGER PRIMARY KEY
 );
 
 -- Recipients that have not ended.

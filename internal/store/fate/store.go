@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
@@ -45,6 +46,8 @@ type Store struct {
 	update func([]Update)
 	apply  *applier // the index writer's
 	recent recent
+	// dropped counts the messages whose books this Store has dropped.
+	dropped atomic.Int64
 
 	mu    sync.Mutex
 	scans map[*scan]struct{} // guarded by mu: calls of Open that are under way

@@ -32,69 +32,108 @@ func (p Period) bounds() (since, until int64) {
 	return since, until
 }
 
+// span is a period of messages: received from since on and before until.
+type span struct {
+	since, until int64
+	account      account.ID
+}
+
 // where is a condition on received and account, with its arguments: what is
 // not asked for is not looked at in every row.
-func (p Period) where() (condition string, args []any) {
+func (p span) where() (condition string, args []any) {
 	condition = " WHERE 1"
-	since, until := p.bounds()
-	if !p.Since.IsZero() {
-		condition, args = condition+" AND received >= ?", append(args, since)
+	if p.since != math.MinInt64 {
+		condition, args = condition+" AND received >= ?", append(args, p.since)
 	}
-	if !p.Until.IsZero() {
-		condition, args = condition+" AND received < ?", append(args, until)
+	if p.until != math.MaxInt64 {
+		condition, args = condition+" AND received < ?", append(args, p.until)
 	}
-	if p.Account != 0 {
-		condition, args = condition+" AND account = ?", append(args, int64(p.Account))
+	return p.of(condition, args)
+}
+
+// of adds the account to a condition.
+func (p span) of(condition string, args []any) (string, []any) {
+	if p.account != 0 {
+		condition, args = condition+" AND account = ?", append(args, int64(p.account))
 	}
 	return condition, args
 }
 
-// Sums count recipients.
-type Sums struct {
-	Accepted, Delivered, Relayed, Bounced, Discarded, SetAside, Queued int64
-
-	Messages int64
-	// Unaccounted are the ids of messages whose numbers do not add up: not
-	// every recipient has ended or is open. At most 1,000 are named.
-	Unaccounted []string
+// parts takes a period apart: its whole days, and what is left of it before
+// and after them. A part whose end is not after its beginning is empty.
+func (p span) parts() (head, tail span, first, last int64) {
+	first, last = math.MinInt64, math.MaxInt64
+	if p.since != math.MinInt64 {
+		first = dayAt(p.since-1) + 1
+	}
+	if p.until != math.MaxInt64 {
+		last = dayAt(p.until)
+	}
+	if first >= last { // no whole day
+		return p, span{}, 0, 0
+	}
+	if p.since != math.MinInt64 {
+		head = span{p.since, first * dayMicros, p.account}
+	}
+	if p.until != math.MaxInt64 {
+		tail = span{last * dayMicros, p.until, p.account}
+	}
+	return head, tail, first, last
 }
 
-// messages is where sums are read from.
+// Sums count recipients.
+type Sums struct {
+	Tally
+	// Sources are the same by where mail came from.
+	Sources map[Source]Tally
+	// Unaccounted are the ids of messages whose numbers do not add up: not
+	// every recipient has ended or is open; and "record LSN" for those of
+	// which the facts cannot be read, whenever they came. At most 1,000 are
+	// named.
+	Unaccounted []string
+	// Dropped is how many messages this Store has dropped the books of, of all
+	// periods.
+	Dropped int64
+}
+
+// messages is where the sums of a part of a day are read from.
 const messages = " FROM fate_messages INDEXED BY fate_sums"
 
+// unequal is of a row that does not add up.
+const unequal = "accepted <> delivered + relayed + bounced + discarded + set_aside + queued"
+
 // Sums adds up what became of the recipients of a period's messages, once all
-// that is durable has been counted. It reads about 25 octets a message.
-func (s *Store) Sums(ctx context.Context, p Period) (Sums, error) {
-	var t Sums
+// that is durable has been counted. Whole days (UTC) are read from their
+// running sums, which Recount checks; parts of a day from 25 octets a message.
+func (s *Store) Sums(ctx context.Context, p Period) (t Sums, err error) {
 	if s.x == nil {
 		return t, errDetached
 	}
-	err := s.x.Read(ctx, func(conn *sqlite.Conn) error {
-		where, args := p.where()
-		var unequal, open int64
-		err := each(conn, "SELECT count(*), total(accepted), total(delivered), total(relayed), total(bounced), total(discarded), "+
-			"total(set_aside), total(queued), total(accepted <> delivered + relayed + bounced + discarded + set_aside + queued)"+messages+where,
-			func(st *sqlite.Stmt) error {
-				for i, n := range []*int64{&t.Messages, &t.Accepted, &t.Delivered, &t.Relayed, &t.Bounced, &t.Discarded,
-					&t.SetAside, &t.Queued, &unequal} {
-					*n = st.ColumnInt64(i)
-				}
-				return nil
-			}, args...)
+	since, until := p.bounds()
+	asked := span{since, until, p.Account}
+	err = s.x.Read(ctx, func(conn *sqlite.Conn) error {
+		t = Sums{Sources: map[Source]Tally{}, Dropped: s.dropped.Load()}
+		wrong, err := t.count(conn, asked)
 		if err != nil {
 			return err
 		}
 		// Counted apart: what the queue reads at its start.
-		err = each(conn, "SELECT count(*) FROM fate_open"+where,
-			func(st *sqlite.Stmt) error {
-				open = st.ColumnInt64(0)
-				return nil
-			}, args...)
-		if err != nil || unequal == 0 && open == t.Queued {
+		open := int64(0)
+		where, args := asked.where()
+		err = each(conn, "SELECT count(*) FROM fate_open"+where, func(st *sqlite.Stmt) error {
+			open = st.ColumnInt64(0)
+			return nil
+		}, args...)
+		if err == nil && (wrong || open != t.Queued) {
+			t.Unaccounted, err = unaccounted(conn, asked)
+		}
+		if err != nil {
 			return err
 		}
-		t.Unaccounted, err = unaccounted(conn, where, args)
-		return err
+		return each(conn, "SELECT lsn FROM fate_unread LIMIT ?", func(st *sqlite.Stmt) error {
+			t.Unaccounted = append(t.Unaccounted, RecordName(journal.LSN(st.ColumnInt64(0))))
+			return nil
+		}, int64(unaccountedMax-len(t.Unaccounted)))
 	})
 	if err != nil {
 		return Sums{}, fmt.Errorf("add up fates: %w", err)
@@ -102,10 +141,55 @@ func (s *Store) Sums(ctx context.Context, p Period) (Sums, error) {
 	return t, nil
 }
 
+// RecordName stands for the id of a message that nobody can read.
+func RecordName(lsn journal.LSN) string { return "record " + lsn.String() }
+
+// count adds up a period, and says whether there is a row in it that does not
+// add up by itself.
+func (t *Sums) count(conn *sqlite.Conn, p span) (wrong bool, err error) {
+	head, tail, first, last := p.parts()
+	for _, part := range []span{head, tail} {
+		if part.since >= part.until {
+			continue
+		}
+		where, args := part.where()
+		bad, err := t.add(conn, "count(*)", messages, where, args)
+		if err != nil {
+			return false, err
+		}
+		wrong = wrong || bad
+	}
+	if first < last {
+		where, args := p.of(" WHERE day >= ? AND day < ?", []any{first, last})
+		bad, err := t.add(conn, "total(messages)", " FROM fate_days", where, args)
+		return wrong || bad, err
+	}
+	return wrong, nil
+}
+
+// add adds rows of a table up.
+func (t *Sums) add(conn *sqlite.Conn, count, from, where string, args []any) (wrong bool, err error) {
+	err = each(conn, "SELECT source, total("+unequal+"), "+count+", total(accepted), total(delivered), total(relayed), total(bounced), "+
+		"total(discarded), total(set_aside), total(queued)"+from+where+" GROUP BY source",
+		func(st *sqlite.Stmt) error {
+			var some Tally
+			some.read(st, 2)
+			source := Source(st.ColumnInt64(0))
+			sum := t.Sources[source]
+			sum.Add(some, 1)
+			t.Sources[source] = sum
+			t.Add(some, 1)
+			wrong = wrong || st.ColumnInt64(1) > 0
+			return nil
+		}, args...)
+	return wrong, err
+}
+
 // unaccounted names the messages whose numbers do not add up.
-func unaccounted(conn *sqlite.Conn, where string, args []any) ([]string, error) {
+func unaccounted(conn *sqlite.Conn, p span) ([]string, error) {
+	where, args := p.where()
 	var lsns []journal.LSN
-	err := each(conn, "SELECT lsn"+messages+where+" AND (accepted <> delivered + relayed + bounced + discarded + set_aside + queued "+
+	err := each(conn, "SELECT lsn"+messages+where+" AND ("+unequal+" "+
 		"OR queued <> (SELECT count(*) FROM fate_open AS o WHERE o.lsn = fate_messages.lsn)) ORDER BY received",
 		func(st *sqlite.Stmt) error {
 			if lsns = append(lsns, journal.LSN(st.ColumnInt64(0))); len(lsns) == unaccountedMax {

@@ -116,6 +116,9 @@ type Message struct {
 	Headers string
 
 	Recipients []Recipient
+	// Miscounted says that the sums count its recipients otherwise than they
+	// are. Only what reads the tables tells.
+	Miscounted bool
 }
 
 // Recipient is one address that a message goes to, after aliases were
