@@ -243,6 +243,8 @@ func (d *decoder) record(a *Answer) bool {
 		}
 		if host, ok := hostname(r.MX.Data[:r.MX.Length]); ok {
 			a.MX = append(a.MX, MXRecord{Preference: r.Pref, Host: host})
+		} else {
+			a.Unfit = true
 		}
 		return true
 	case TLSA:

@@ -72,6 +72,8 @@ func TestDecode(t *testing.T) {
 			Answer{Question: q("example.org", TXT), Texts: []string{"v=spf1 -all", long + "y"}, TTL: time.Minute}},
 		{"mail exchangers", 0, []string{"example.org. 60 IN MX 10 Mx.example.org.", "example.org. 60 IN MX 0 ."},
 			Answer{Question: q("example.org", MX), MX: []MXRecord{{10, "mx.example.org"}, {0, ""}}, TTL: time.Minute}},
+		{"mail exchangers of no use", 0, []string{`example.org. 60 IN MX 10 a\010b.example.org.`},
+			Answer{Question: q("example.org", MX), Unfit: true, TTL: time.Minute}},
 		{"name of an address", 0, []string{"1.2.0.192.in-addr.arpa. 60 IN PTR Host.example.org."},
 			Answer{Question: q("1.2.0.192.in-addr.arpa", PTR), Names: []string{"host.example.org"}, TTL: time.Minute}},
 		{"name with odd octets is left out", 0, []string{`1.2.0.192.in-addr.arpa. 60 IN PTR a\010b.example.org.`, `1.2.0.192.in-addr.arpa. 60 IN PTR ok.example.org.`},

@@ -110,6 +110,9 @@ type Answer struct {
 	Texts []string     // one for each TXT record, its strings joined
 	Names []string     // of PTR, NS and CNAME; lower case, without the dot at the end
 	MX    []MXRecord   // in the order of the answer
+	// Unfit says that there are MX records whose names are of no use, and were
+	// left out.
+	Unfit bool
 	TLSA  []TLSARecord // in the order of the answer
 	// Target is the name that CNAMEs of the question's name led to, whether
 	// or not it has records; "" if there were none. See [Answer.Canonical].

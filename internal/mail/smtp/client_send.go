@@ -303,6 +303,7 @@ func (t *transfer) each() error {
 		if t.rc.Recipients[i].Code/100 != 2 {
 			continue
 		}
+		c.bound(c.o.Times.Final) // each may take as long as one alone
 		r, err := c.reply(t.ctx, c.o.Times.Final)
 		switch {
 		case err != nil:

@@ -70,7 +70,11 @@ func TestCarry_asks(t *testing.T) {
 		health queue.Health
 		words  string
 	}{
-		"null MX":       {func(w *world) { w.mx("example.org", "0 ") }, fate.Bounced, queue.Up, "5.1.10 The domain example.org takes no mail"},
+		"null MX": {func(w *world) { w.mx("example.org", "0 ") }, fate.Bounced, queue.Up, "5.1.10 The domain example.org takes no mail"},
+		"unfit MX": {func(w *world) {
+			w.server("example.org", "192.0.2.7", 25)
+			w.zone[mx] = dns.Answer{Unfit: true}
+		}, fate.Bounced, queue.Up, "5.4.4 No MX host of example.org has a name"},
 		"no domain":     {func(w *world) {}, fate.Bounced, queue.Up, "5.1.2 The domain example.org does not exist."},
 		"SERVFAIL":      {func(w *world) { w.zone[mx] = dns.Answer{RCode: dns.ServFail} }, fate.Deferred, queue.Down, "4.4.3"},
 		"timeout":       {func(w *world) { w.zone[mx] = dns.Answer{Err: dns.ErrTimeout} }, fate.Deferred, queue.Down, "no name server answered in time"},

@@ -38,6 +38,9 @@ func (d *Delivery) exchangers(ctx context.Context, domain message.Domain) (excha
 		}
 		return x, later("4.4.3", queue.Down, "The DNS did not say where the mail of %s goes (%s).", domain, trouble(&a))
 	}
+	if len(a.MX) == 0 && a.Unfit { // RFC 5321 §5.1: then the domain itself is not the host
+		return x, never("5.4.4", queue.Up, "No MX host of %s has a name that the DNS can be asked for.", domain)
+	}
 	if len(a.MX) == 0 { // the domain itself is the host
 		if d.ours(string(domain)) || d.ours(a.Target) {
 			return x, comesBack(domain)

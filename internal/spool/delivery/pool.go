@@ -18,6 +18,7 @@ type conn struct {
 	since    time.Time // idle
 	messages int
 	reused   bool // it was idle: the host may have closed it
+	fallen   bool // it is in the clear since the handshake failed
 }
 
 // pool keeps idle connections, and bounds those in use.

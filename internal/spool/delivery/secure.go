@@ -80,7 +80,7 @@ func (d *Delivery) startTLS(ctx context.Context, p *peer, c *conn, nc net.Conn, 
 	must := p.policy.Must() || p.strict
 	switch {
 	case plain:
-		c.tls = p.word() + ", handshake failed"
+		c.tls, c.fallen = p.word()+", handshake failed", true
 		return nil
 	case p.hop != nil && p.hop.TLS == Never && !must:
 		c.tls = "none wanted"

@@ -351,6 +351,12 @@ func (t *transaction) refused(rc *smtp.Receipt, k int, r *smtp.Reply) *failure {
 	if r.Temporary() {
 		f.reason = "The host wants the " + what + " to be sent again later."
 	}
+	if t.c.fallen && needsTLS(r) { // the handshake may go better next time
+		t.a.d.plain.forget(t.p.key())
+		t.c.messages = t.a.d.o.MaxMessages
+		f.state, f.health = fate.Deferred, queue.Busy
+		f.reason = "The host takes mail under TLS only, and TLS with it failed."
+	}
 	if t.p.hop != nil && ourFault(r) {
 		f.state, f.health = fate.Deferred, queue.Down
 		f.reason = "The next hop does not let this host send mail: one of the two is not set up right."
@@ -377,6 +383,10 @@ func (t *transaction) noBDAT(r *smtp.Reply) bool {
 func personal(r *smtp.Reply) bool {
 	return strings.HasPrefix(string(r.Enhanced), "4.1.") || strings.HasPrefix(string(r.Enhanced), "4.2.")
 }
+
+// needsTLS is a refusal of a command in the clear (RFC 3207 §4, RFC 5248's
+// X.7.10).
+func needsTLS(r *smtp.Reply) bool { return r.Code == 530 || r.Enhanced == "5.7.10" }
 
 // ourFault reports whether a refusal speaks of commands that should not have
 // been sent, or of a right that this host lacks.

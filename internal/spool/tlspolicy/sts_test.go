@@ -288,7 +288,7 @@ func TestSTS_records(t *testing.T) {
 	}{
 		"none":       {nil, Opportunistic},
 		"two":        {[]string{"v=STSv1; id=1;", "v=STSv1; id=2;"}, Opportunistic},
-		"and others": {[]string{"v=spf1 -all", "v=STSv1; id=1;", "something"}, STS},
+		"and others": {[]string{"v=spf1 -all", "v=STSv1; id=1;", "something", "v=STSv10; id=2;", "v=STSv1"}, STS},
 		"malformed":  {[]string{"v=STSv1; id=;"}, Opportunistic},
 	} {
 		t.Run(name, func(t *testing.T) {

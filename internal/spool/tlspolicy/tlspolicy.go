@@ -175,8 +175,9 @@ func (p *Policies) currentID(ctx context.Context, domain message.Domain) (string
 	}
 	record := ""
 	for _, text := range a.Texts {
-		if !strings.HasPrefix(text, "v=STSv1") {
-			continue
+		rest, ok := strings.CutPrefix(text, "v=STSv1")
+		if !ok || !strings.HasPrefix(strings.TrimLeft(rest, " \t"), ";") {
+			continue // another's, or of a version to come
 		}
 		if record != "" {
 			return "", false

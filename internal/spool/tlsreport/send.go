@@ -66,8 +66,9 @@ func (rs *Reports) destinations(ctx context.Context, j *job) ([]tlsrpt.Destinati
 	}
 	var record *string
 	for i, text := range a.Texts {
-		if !strings.HasPrefix(text, "v=TLSRPTv1") {
-			continue
+		rest, ok := strings.CutPrefix(text, "v=TLSRPTv1")
+		if !ok || !strings.HasPrefix(strings.TrimLeft(rest, " \t"), ";") {
+			continue // another's, or of a version to come
 		}
 		if record != nil {
 			return nil, nil // RFC 8460 §3: more than one is as good as none

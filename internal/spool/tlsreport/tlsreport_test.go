@@ -131,7 +131,7 @@ func session(p *tlspolicy.Policy, result tlspolicy.Result) tlspolicy.Session {
 
 func TestReports_day(t *testing.T) {
 	f := newFixture(t)
-	f.wants("example.org", "something", "v=TLSRPTv1; rua=mailto:reports@example.org,https://r.example.org/in")
+	f.wants("example.org", "something", "v=TLSRPTv11; rua=mailto:no@example.org", "v=TLSRPTv1; rua=mailto:reports@example.org,https://r.example.org/in")
 	p := opportunistic("example.org")
 	f.Session(session(p, ""))
 	f.Session(session(p, ""))
