@@ -344,7 +344,7 @@ func (t *transaction) refused(rc *smtp.Receipt, k int, r *smtp.Reply) *failure {
 		what = "recipient"
 	}
 	health := queue.Up
-	if r.Temporary() && !personal(r) {
+	if r.Temporary() && ofHost(what, r) {
 		health = queue.Busy
 	}
 	f := refusedBy(r, health, "The host refused the %s.", what)
@@ -378,10 +378,33 @@ func (t *transaction) noBDAT(r *smtp.Reply) bool {
 	return true
 }
 
-// personal reports whether a refusal is about the mailbox and not about the
-// host, RFC 3463 §3.2, §3.3.
-func personal(r *smtp.Reply) bool {
-	return strings.HasPrefix(string(r.Enhanced), "4.1.") || strings.HasPrefix(string(r.Enhanced), "4.2.")
+// ofHost reports whether a temporary refusal is about the host, which has too
+// much to do, and not about who writes to whom, or what (RFC 3463 §3). Before it
+// knows of a recipient hardly anything else can be meant; once it does, it may
+// be a mailbox, or a policy such as greylisting.
+func ofHost(what string, r *smtp.Reply) bool {
+	if r.Code == 421 { // RFC 5321 §3.8: it goes
+		return true
+	}
+	subject := ""
+	if part := strings.Split(string(r.Enhanced), "."); len(part) > 1 {
+		subject = part[1]
+	}
+	switch subject {
+	case "1", "2", "6": // an address, a mailbox, the content
+		return false
+	case "7": // a policy
+		return what == "sender"
+	case "3", "4", "5": // the mail system, the network, the protocol
+		return true
+	}
+	switch r.Code { // RFC 5321 §4.2.2
+	case 450:
+		return what == "sender" // a mailbox
+	case 451:
+		return what != "recipient" // greylisting at RCPT, often
+	}
+	return true
 }
 
 // needsTLS is a refusal of a command in the clear (RFC 3207 §4, RFC 5248's

@@ -31,6 +31,7 @@ type machine struct {
 	last    int64 // when it last took a step
 	grace   int64 // nothing is given up for its age before
 	longest int64 // that anything may wait for its time
+	resume  int   // the step at which what was tried in an earlier run goes on, at most
 
 	active int // attempts under way, of all destinations
 	most   int // of active; less than Workers while results cannot be made durable
@@ -76,6 +77,9 @@ func newMachine(o Options, seed uint64) *machine {
 	}
 	longest := slices.Max(append([]time.Duration{retryAfterMax, o.BackoffMax}, o.Schedule...))
 	m.longest = int64(longest + longest/8)
+	for m.resume < min(len(o.Schedule)-1, 255) && o.Schedule[m.resume+1] <= resumeMax {
+		m.resume++
+	}
 	return m
 }
 
@@ -85,14 +89,11 @@ func (m *machine) random() uint64 {
 	return mix(m.seed)
 }
 
-// jitter spreads a duration by up to an eighth, so that what happened together
-// is not tried together for ever.
+// jitter makes a duration up to an eighth longer, so that what happened together
+// is not tried together for ever; and never shorter: a host that greylists for
+// five minutes means them.
 func (m *machine) jitter(d time.Duration) int64 {
-	eighth := int64(d) / 8
-	if eighth <= 0 {
-		return int64(d)
-	}
-	return int64(d) - eighth + int64(m.random()%uint64(2*eighth))
+	return int64(d) + int64(m.random()%(uint64(d)/8+1))
 }
 
 // seconds is the first whole second that is not before ns.
@@ -122,7 +123,7 @@ func (m *machine) add(now int64, o fate.Open, name, hold string) {
 	// The clock may have been ahead.
 	e.due, e.received = min(secondsOf(o.Due), seconds(now+m.longest)), min(secondsOf(o.Received), seconds(now))
 	e.attempts = uint16(min(max(o.Attempts, 0), 1<<16-1))
-	e.step = uint8(min(e.attempts, 255))
+	e.step = uint8(min(int(e.attempts), m.resume))
 	e.state = o.State
 	if o.Warned {
 		e.flags |= flagWarned
@@ -456,7 +457,7 @@ type fall struct {
 // fallOf says what becomes of an entry that was deferred.
 func (m *machine) fallOf(now int64, t *task, s slot, h Health, after time.Duration) fall {
 	e, d := m.t.at(s), m.dests[t.dest]
-	f := fall{state: fate.Deferred, tried: true, step: true}
+	f := fall{state: fate.Deferred, tried: true, step: after == 0}
 	again := t.first && e.flags&flagFirst != 0
 	if t.first {
 		e.flags |= flagFirst

@@ -67,10 +67,14 @@ const (
 	restartLimit = 2
 	// pauseMin is how long a destination that is busy is left alone when it
 	// had one attempt at a time; doubled each time, up to pauseMax. That is
-	// short: a destination that greylists is busy for everything it has not
-	// seen, and the next message should meet it soon.
+	// short: the first answer that is better ends it, and has to be met.
 	pauseMin = time.Second
 	pauseMax = 15 * time.Second
+	// resumeMax is how long what was tried in an earlier run of this host waits
+	// at most after the next attempt: how often its destination was down then is
+	// not in the books, and such attempts are not to count. RFC 5321 §4.5.4.1
+	// asks for no more than half an hour.
+	resumeMax = 30 * time.Minute
 	// retryAfterMax bounds what an attempt says when the next one should be.
 	retryAfterMax = 24 * time.Hour
 	// idleKeep is how long is remembered how a destination was.

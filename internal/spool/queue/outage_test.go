@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/store/fate"
+	"github.com/breakwater-mail/breakwater/internal/store/journal"
 )
 
 // domains gives n of them.
@@ -163,6 +164,70 @@ func TestOutage_oneDestination(t *testing.T) {
 			t.Fatal("an entry is left")
 		}
 		_ = at
+	}
+}
+
+// TestOutage_thenLater: that a destination was away for long makes nobody wait
+// long whom it tells "later" when it is back, even if this host was started anew
+// meanwhile and has only the number of attempts.
+func TestOutage_thenLater(t *testing.T) {
+	const back = 20 * time.Hour
+	for _, restart := range []bool{false, true} {
+		told := map[journal.LSN]bool{}
+		w := newWorld(t, func(o *Options) { o.Warn = -1 }, nil)
+		w.hosts = func(w *world, task *task) answer {
+			a := network(0, back)(w, task)
+			if a.health == Up && !told[task.lsn] {
+				told[task.lsn] = true
+				a.states = []fate.State{fate.Deferred}
+			}
+			return a
+		}
+		w.at(0, func() {
+			for range 100 {
+				if w.accept("d.test"); !restart {
+					continue
+				}
+				w.m.ended(w.now, w.lsn, 0)
+				w.m.add(w.now, fate.Open{LSN: w.lsn, State: fate.Deferred, Attempts: 40, Received: timeOf(w.now), Domain: "d.test"}, "d.test", "")
+			}
+		})
+		w.run(back + 40*time.Minute)
+		if len(w.ended) != 100 {
+			t.Errorf("restart %v: 40 minutes after the outage %d of 100 are gone", restart, len(w.ended))
+		}
+	}
+}
+
+// TestGreylist_backlog: a host that takes each message at the second try, if
+// that comes five minutes after the first one, has 2,000 soon after that.
+func TestGreylist_backlog(t *testing.T) {
+	const messages, grey = 2000, 5 * time.Minute
+	met := map[ref]time.Duration{}
+	w := newWorld(t, nil, func(w *world, task *task) answer {
+		r := ref{task.lsn, task.rcpts[0]}
+		if _, ok := met[r]; !ok {
+			met[r] = w.since()
+		}
+		a := answer{after: 500 * time.Millisecond, health: Up}
+		if w.since()-met[r] < grey {
+			a.states = []fate.State{fate.Deferred}
+		}
+		return a
+	})
+	w.at(0, func() {
+		for range messages {
+			w.accept("grey.test")
+		}
+	})
+	w.run(24 * time.Hour)
+	var worst time.Duration
+	for r, at := range w.ended {
+		worst = max(worst, time.Duration(at-start().UnixNano())-met[r])
+	}
+	t.Logf("all gone after %v, the slowest %v after its first try", w.since(), worst)
+	if len(w.ended) != messages || w.tried != 2*messages || worst > grey*9/8+time.Minute {
+		t.Errorf("%d of %d are gone after %d attempts, the slowest %v after its first try", len(w.ended), messages, w.tried, worst)
 	}
 }
 

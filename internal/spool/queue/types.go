@@ -82,7 +82,8 @@ const (
 	Unknown Health = iota
 	// Up: it answered, whatever it thought of the message.
 	Up
-	// Busy: it wants less: 421, too many connections, 4xx to everything.
+	// Busy: it wants less: 421, too many connections, 4xx that are not about
+	// who writes to whom.
 	Busy
 	// Down: it is not to be had: no connection, no answer of the DNS, a
 	// policy of TLS that it does not meet.
