@@ -7,6 +7,7 @@ import (
 	"crypto/pbkdf2"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -42,8 +43,9 @@ type Login struct {
 }
 
 // Auth logs in with the best mechanism that is offered, under TLS only:
-// SCRAM-SHA-256 (RFC 7677), which does not show the password, then PLAIN (RFC
-// 4616), then LOGIN, which has no RFC and which some servers know only.
+// SCRAM-SHA-256 (RFC 7677), which does not show the password, bound to the
+// connection where that is offered too; then PLAIN (RFC 4616), then LOGIN, which
+// has no RFC and which some servers know only.
 func (c *Client) Auth(ctx context.Context, l Login) error {
 	has := func(name string) bool {
 		return slices.ContainsFunc(c.x.Auth, func(m string) bool { return strings.EqualFold(m, name) })
@@ -51,9 +53,16 @@ func (c *Client) Auth(ctx context.Context, l Login) error {
 	if !c.tls {
 		return ErrClientPlain
 	}
+	binding := c.binding()
 	switch {
+	case has("SCRAM-SHA-256-PLUS") && l.Nonce != "" && binding != "":
+		return c.authScram(ctx, l, "SCRAM-SHA-256-PLUS", "p=tls-exporter,,", binding)
+	case has("SCRAM-SHA-256") && l.Nonce != "" && binding != "":
+		// We could and the server cannot: if it can after all, somebody has
+		// changed what it offers, and it will notice (RFC 5802 §6).
+		return c.authScram(ctx, l, "SCRAM-SHA-256", "y,,", "")
 	case has("SCRAM-SHA-256") && l.Nonce != "":
-		return c.authScram(ctx, l)
+		return c.authScram(ctx, l, "SCRAM-SHA-256", "n,,", "")
 	case has("PLAIN"):
 		return c.AuthPlain(ctx, l.User, l.Password)
 	case has("LOGIN"):
@@ -96,16 +105,33 @@ func (c *Client) authLogin(ctx context.Context, l Login) error {
 
 func encode64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
 
-// authScram is RFC 5802 §3 with SHA-256, without channel binding.
-func (c *Client) authScram(ctx context.Context, l Login) error {
+// binding is what both ends of the connection know and nobody between two
+// connections (RFC 9266); "" where none is agreed upon, which is before TLS 1.3.
+func (c *Client) binding() string {
+	state, ok := c.TLS()
+	if !ok || state.Version < tls.VersionTLS13 {
+		return ""
+	}
+	b, err := state.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, bindingOctets)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// bindingOctets is RFC 9266 §4.2's.
+const bindingOctets = 32
+
+// authScram is RFC 5802 §3 with SHA-256. The header says what the binding is.
+func (c *Client) authScram(ctx context.Context, l Login, mechanism, header, binding string) error {
 	defer c.watch(ctx)()
 	name := strings.NewReplacer("=", "=3D", ",", "=2C").Replace(prepared(l.User))
 	first := "n=" + name + ",r=" + l.Nonce
-	challenge, err := c.challenge(ctx, "AUTH SCRAM-SHA-256 "+encode64("n,,"+first))
+	challenge, err := c.challenge(ctx, "AUTH "+mechanism+" "+encode64(header+first))
 	if err != nil {
 		return err
 	}
-	final, signature, err := scramFinal(first, string(challenge), l)
+	final, signature, err := scramFinal(first, string(challenge), header+binding, l)
 	if err != nil {
 		c.dead = true // the server waits, and nothing else can be said
 		return err
@@ -143,7 +169,7 @@ func (c *Client) challenge(ctx context.Context, line string) ([]byte, error) {
 
 // scramFinal makes the client's last message and the signature that the server
 // has to answer with.
-func scramFinal(first, challenge string, l Login) (final string, signature []byte, err error) {
+func scramFinal(first, challenge, bound string, l Login) (final string, signature []byte, err error) {
 	parts := strings.SplitN(challenge, ",", 4)
 	if len(parts) < 3 || !strings.HasPrefix(parts[0], "r="+l.Nonce) || len(parts[0]) <= len("r=")+len(l.Nonce) ||
 		!strings.HasPrefix(parts[1], "s=") || !strings.HasPrefix(parts[2], "i=") || len(challenge) > 2*scramPartMax {
@@ -158,7 +184,7 @@ func scramFinal(first, challenge string, l Login) (final string, signature []byt
 	if err != nil {
 		return "", nil, fmt.Errorf("derive key: %w", err)
 	}
-	final = "c=biws," + parts[0] // base64 of "n,,"
+	final = "c=" + encode64(bound) + "," + parts[0]
 	clientKey := mac(salted, "Client Key")
 	stored := sha256.Sum256(clientKey)
 	said := first + "," + challenge + "," + final
