@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/dns"
@@ -14,6 +15,7 @@ import (
 type dkimCmd struct {
 	List    dkimListCmd    `cmd:"" help:"List the keys that sign what users send."`
 	Add     dkimAddCmd     `cmd:"" help:"Make the first keys of a domain, and print what to publish."`
+	Import  dkimImportCmd  `cmd:"" help:"Take over a key that another program signed with, and print what to publish."`
 	Rotate  dkimRotateCmd  `cmd:"" help:"Make new keys of a domain; the old ones sign until the new ones are published."`
 	Records dkimRecordsCmd `cmd:"" help:"Print the records to publish."`
 	Check   dkimCheckCmd   `cmd:"" help:"Ask the DNS whether the keys are published; those that are sign from now on."`
@@ -93,6 +95,50 @@ func (d *dkimAddCmd) Run(c console) error {
 	return makeKeys(c, d.where, d.Domain, d.Force, (*dkim.Store).Add)
 }
 
+type dkimImportCmd struct {
+	where
+	Domain   string `arg:"" help:"Such as example.org."`
+	Selector string `arg:"" help:"Where its record is: the mail of mail._domainkey.example.org."`
+	File     string `arg:"" help:"The private key: PEM, PKCS #1 or PKCS #8, as opendkim and rspamd keep it."`
+	Force    bool   `help:"Sign at once, whether or not the record is published."`
+}
+
+func (d *dkimImportCmd) Help() string {
+	return "The key is copied; the file stays as it is. If the record is published already a running host finds it within minutes and signs with the key from then on, in the place of older ones of its kind.\n\nRSA keys have 1,024 to 4,096 bits; Ed25519 keys have one length.\n\nExamples:\n  breakwater dkim import example.org mail /etc/opendkim/keys/example.org/mail.private\n  breakwater dkim import example.org dkim /var/lib/rspamd/dkim/example.org.dkim.key"
+}
+
+func (d *dkimImportCmd) Run(c console) error {
+	domain, err := keyDomain(d.Domain)
+	if err != nil {
+		return err
+	}
+	keys, err := d.keys()
+	if err != nil {
+		return err
+	}
+	key, err := keys.Import(domain, d.Selector, d.File)
+	if err != nil {
+		return err
+	}
+	if d.Force {
+		if _, err := keys.Force(domain); err != nil {
+			return err
+		}
+	}
+	if err := printRecords(c, keys, domain, key.Name(), false); err != nil {
+		return err
+	}
+	if key.Short() {
+		fmt.Fprintf(c.err, "Its key is %s: some verifiers no longer believe keys of fewer than 2,048 bits. Replace it soon by `breakwater dkim rotate %s`.\n", key.Algorithm, domain)
+	}
+	if d.Force {
+		fmt.Fprintln(c.err, "The key signs as soon as the running host has read it, within a minute: this record must be published.")
+	} else {
+		fmt.Fprintln(c.err, "This record must be published, and may be already. The key signs once it is found in the DNS.")
+	}
+	return nil
+}
+
 type dkimRotateCmd struct {
 	where
 	Domain string `arg:"" help:"Such as example.org."`
@@ -139,7 +185,7 @@ func makeKeys(c console, w where, name string, force bool, fn func(*dkim.Store, 
 			return err
 		}
 	}
-	if err := printRecords(c, keys, domain, false); err != nil {
+	if err := printRecords(c, keys, domain, "", false); err != nil {
 		return err
 	}
 	if force {
@@ -169,13 +215,17 @@ func (d *dkimRecordsCmd) Run(c console) error {
 	if err != nil {
 		return err
 	}
-	return printRecords(c, keys, domain, d.JSON)
+	return printRecords(c, keys, domain, "", d.JSON)
 }
 
-func printRecords(c console, keys *dkim.Store, domain message.Domain, asJSON bool) error {
+// printRecords prints the records of a domain, or one of them by its name.
+func printRecords(c console, keys *dkim.Store, domain message.Domain, name string, asJSON bool) error {
 	records, err := keys.Records(domain)
 	if err != nil {
 		return err
+	}
+	if name != "" {
+		records = slices.DeleteFunc(records, func(r dkim.Record) bool { return r.Name != name })
 	}
 	if asJSON {
 		if records == nil {

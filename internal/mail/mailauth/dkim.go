@@ -6,7 +6,7 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 )
 
-// DKIMKey is a key that signs for a domain. Key is an RSA key of at least 2,048
+// DKIMKey is a key that signs for a domain. Key is an RSA key of at least 1,024
 // bits or an Ed25519 key.
 type DKIMKey struct {
 	Domain   message.Domain
@@ -59,11 +59,9 @@ const (
 	// dkimRecordsMax is how many records at one name are tried. There should
 	// be one (RFC 6376 §3.6.2.2).
 	dkimRecordsMax = 4
-	// dkimRSABitsMin is the shortest key that is believed (RFC 8301 §3.2).
+	// dkimRSABitsMin is the shortest key that is believed, and that signs (RFC
+	// 8301 §3.2, which wants signers to have 2,048).
 	dkimRSABitsMin = 1024
-	// dkimRSASignBitsMin is the shortest key that signs: RFC 8301 §3.2 wants
-	// 2,048 and lets 1,024 pass.
-	dkimRSASignBitsMin = 2048
 	// dkimRSABitsMax bounds the work that a stranger's key makes us do. RFC
 	// 8301 §3.2 wants 4,096 to be verified.
 	dkimRSABitsMax = 8192

@@ -127,8 +127,8 @@ func signAlgorithm(k crypto.Signer) (string, crypto.SignerOpts, error) {
 	}
 	switch pub := k.Public().(type) {
 	case *rsa.PublicKey:
-		if bits := pub.N.BitLen(); bits < dkimRSASignBitsMin {
-			return "", nil, fmt.Errorf("an RSA key of %d bits is too short, %d are wanted (RFC 8301)", bits, dkimRSASignBitsMin)
+		if bits := pub.N.BitLen(); bits < dkimRSABitsMin || bits > dkimRSABitsMax {
+			return "", nil, fmt.Errorf("an RSA key of %d bits is too short or too long; %d to %d are good (RFC 8301)", bits, dkimRSABitsMin, dkimRSABitsMax)
 		}
 		return "rsa-sha256", crypto.SHA256, nil
 	case ed25519.PublicKey:

@@ -8,15 +8,23 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 )
 
-// rsaBits is the length of RSA keys: what RFC 8301 §3.2 wants of signers, and
-// the most whose record every server of the DNS can hold.
-const rsaBits = 2048
+const (
+	// rsaBits is the length of RSA keys: what RFC 8301 §3.2 wants of signers, and
+	// the most whose record every server of the DNS can hold.
+	rsaBits = 2048
+	// rsaBitsMin and rsaBitsMax bound keys that are imported: shorter ones must
+	// not be believed (RFC 8301 §3.2), longer ones many verifiers do not take.
+	rsaBitsMin = 1024
+	rsaBitsMax = 4096
+)
 
 // change reads a domain's keys, has them changed, and writes them. The files
 // count, not what this Store knows: another process may have changed them.
@@ -78,17 +86,17 @@ func (s *Store) generate(d message.Domain, check func(domainKeys) error) ([]Key,
 		if err := check(keys); err != nil {
 			return nil, nil, err
 		}
-		now := s.o.Clock.Now().UTC().Truncate(time.Second)
-		for _, kind := range []struct{ letter, algorithm string }{{"r", algorithmRSA}, {"e", algorithmEd25519}} {
-			selector, err := keys.newSelector(kind.letter, now)
+		now := keys.next(s.o.Clock.Now())
+		for _, kind := range []string{kindRSA, kindEd25519} {
+			selector, err := keys.newSelector(kind[:1], now)
 			if err != nil {
 				return nil, nil, err
 			}
-			signer, err := newKey(kind.algorithm)
+			signer, err := newKey(kind)
 			if err != nil {
 				return nil, nil, fmt.Errorf("make a key: %w", err)
 			}
-			keys = append(keys, entry{Selector: selector, Algorithm: kind.algorithm, Made: now, signer: signer})
+			keys = append(keys, entry{Selector: selector, Algorithm: algorithmOf(signer), Made: now, signer: signer})
 			made = append(made, selector)
 		}
 		return keys, made, nil
@@ -99,12 +107,60 @@ func (s *Store) generate(d message.Domain, check func(domainKeys) error) ([]Key,
 	return s.named(d, made), nil
 }
 
-func newKey(algorithm string) (crypto.Signer, error) {
-	if algorithm == algorithmRSA {
+func newKey(kind string) (crypto.Signer, error) {
+	if kind == kindRSA {
 		return rsa.GenerateKey(sys.Rand(), rsaBits)
 	}
 	_, key, err := ed25519.GenerateKey(sys.Rand())
 	return key, err
+}
+
+// Import takes over a key that another program has signed with: a file as PEM
+// has it, PKCS #1 or PKCS #8. It waits until its record is found, which may be
+// there already. The file is left as it is.
+func (s *Store) Import(d message.Domain, selector, file string) (Key, error) {
+	sel, err := message.ParseDomain(selector)
+	if err != nil {
+		return Key{}, fmt.Errorf("%q is no selector: %w", selector, err)
+	}
+	selector = string(sel)
+	b, err := s.readFile(file)
+	if err != nil {
+		return Key{}, fmt.Errorf("read key: %w", err)
+	}
+	signer, err := parseKey(b)
+	if err != nil {
+		return Key{}, fmt.Errorf("%s: %w", file, err)
+	}
+	if k, ok := signer.(*rsa.PrivateKey); ok && (k.N.BitLen() < rsaBitsMin || k.N.BitLen() > rsaBitsMax) {
+		return Key{}, fmt.Errorf("%s: an RSA key of %d bits is of no use: verifiers take %d to %d", file, k.N.BitLen(), rsaBitsMin, rsaBitsMax)
+	}
+	err = s.change(d, func(keys domainKeys) (domainKeys, []string, error) {
+		if keys.find(selector) >= 0 {
+			return nil, nil, fmt.Errorf("%s has had a key %s already; a selector is used once", d, selector)
+		}
+		return append(keys, entry{Selector: selector, Algorithm: algorithmOf(signer), Made: keys.next(s.o.Clock.Now()), signer: signer}), []string{selector}, nil
+	})
+	if err != nil {
+		return Key{}, err
+	}
+	return s.named(d, []string{selector})[0], nil
+}
+
+// next is when a key that is made now was made: after all others, whatever the
+// clock says, since the newest is the one that signs.
+func (keys domainKeys) next(now time.Time) time.Time {
+	now = now.UTC().Truncate(time.Second)
+	if n := len(keys); n > 0 && !keys[n-1].Made.Before(now) {
+		return keys[n-1].Made.Add(time.Second)
+	}
+	return now
+}
+
+// Short tells whether a key is of a length that is believed, but not advised.
+func (k *Key) Short() bool {
+	bits, err := strconv.Atoi(strings.TrimPrefix(k.Algorithm, kindRSA+"-"))
+	return err == nil && bits < rsaBits
 }
 
 // newSelector is a selector that the domain never had.

@@ -17,7 +17,8 @@
 // selector, and keys.json with what is known of them. Keys come in pairs, RSA
 // of 2,048 bits, which everybody verifies, and Ed25519, which is short (RFC
 // 8463); a message is signed by both. Selectors are dated: r20261122,
-// e20261122, so that it can be seen how old they are.
+// e20261122, so that it can be seen how old they are. A key that another program
+// signed with is imported with the selector that it has.
 //
 // Invariants:
 //   - A private key is written with mode 0600, is never logged, and leaves this

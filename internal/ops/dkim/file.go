@@ -85,21 +85,37 @@ func (s *Store) readKey(d message.Domain, selector string) (crypto.Signer, error
 	if err != nil {
 		return nil, err
 	}
-	block, _ := pem.Decode(b)
-	if block == nil {
-		return nil, errors.New("there is no key in it")
+	return parseKey(b)
+}
+
+// parseKey reads a private key from a file as PEM has it: PKCS #8, as this
+// package writes it, or PKCS #1, as older programs do.
+func parseKey(b []byte) (crypto.Signer, error) {
+	for block, rest := pem.Decode(b); block != nil; block, rest = pem.Decode(rest) {
+		var key any
+		var err error
+		switch {
+		case block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "":
+			return nil, errors.New("its key is encrypted: write it without a pass phrase first, such as by `openssl pkey`")
+		case block.Type == "PRIVATE KEY":
+			key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+		case block.Type == "RSA PRIVATE KEY":
+			key, err = x509.ParsePKCS1PrivateKey(block.Bytes)
+		default: // a public key beside it
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("its key cannot be read: %w", err)
+		}
+		switch k := key.(type) {
+		case *rsa.PrivateKey:
+			return k, nil
+		case ed25519.PrivateKey:
+			return k, nil
+		}
+		return nil, errors.New("its key is neither RSA nor Ed25519")
 	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, errors.New("its key cannot be read") // the cause may show some of it
-	}
-	switch k := key.(type) {
-	case *rsa.PrivateKey:
-		return k, nil
-	case ed25519.PrivateKey:
-		return k, nil
-	}
-	return nil, errors.New("its key is neither RSA nor Ed25519")
+	return nil, errors.New("there is no private key in it, as PEM has it (PKCS #1 or PKCS #8)")
 }
 
 // write writes a domain's keys: first those of which fresh says that they are

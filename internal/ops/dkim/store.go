@@ -3,12 +3,15 @@ package dkim
 import (
 	"cmp"
 	"crypto"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,11 +36,26 @@ type Options struct {
 // and is looked at once more when it is read.
 const keepPublished = 14 * 24 * time.Hour
 
-// Algorithms.
+// Kinds of keys. An algorithm is a kind, and the length of an RSA key behind it:
+// "rsa-2048", "ed25519".
 const (
-	algorithmRSA     = "rsa-2048"
-	algorithmEd25519 = "ed25519"
+	kindRSA     = "rsa"
+	kindEd25519 = "ed25519"
 )
+
+// kind is that of the key's algorithm.
+func (e *entry) kind() string {
+	kind, _, _ := strings.Cut(e.Algorithm, "-")
+	return kind
+}
+
+// algorithmOf names the algorithm of a key.
+func algorithmOf(key crypto.Signer) string {
+	if k, ok := key.(*rsa.PrivateKey); ok {
+		return kindRSA + "-" + strconv.Itoa(k.N.BitLen())
+	}
+	return kindEd25519
+}
 
 // State is where a key stands in its life.
 type State string
@@ -152,8 +170,8 @@ func (s *Store) set(d message.Domain, keys domainKeys) {
 func (s *Store) Active(d message.Domain, now time.Time) []mailauth.DKIMKey {
 	keys := s.of(d)
 	var out []mailauth.DKIMKey
-	for _, algorithm := range []string{algorithmRSA, algorithmEd25519} {
-		if i := keys.signing(algorithm, now); i >= 0 {
+	for _, kind := range []string{kindRSA, kindEd25519} {
+		if i := keys.signing(kind, now); i >= 0 {
 			out = append(out, mailauth.DKIMKey{Domain: d, Selector: keys[i].Selector, Key: keys[i].signer})
 		}
 	}
@@ -161,9 +179,9 @@ func (s *Store) Active(d message.Domain, now time.Time) []mailauth.DKIMKey {
 }
 
 // signing is which key of a kind signs, or -1.
-func (keys domainKeys) signing(algorithm string, now time.Time) int {
+func (keys domainKeys) signing(kind string, now time.Time) int {
 	for i, k := range slices.Backward(keys) {
-		if k.Algorithm == algorithm && k.Retired.IsZero() && !k.Seen.IsZero() && !k.Seen.After(now) && k.signer != nil {
+		if k.kind() == kind && k.Retired.IsZero() && !k.Seen.IsZero() && !k.Seen.After(now) && k.signer != nil {
 			return i
 		}
 	}
@@ -201,7 +219,7 @@ func (keys domainKeys) describe(d message.Domain, i int, now time.Time) Key {
 	e := keys[i]
 	k := Key{Domain: d, Selector: e.Selector, Algorithm: e.Algorithm, Made: e.Made, Seen: e.Seen, Retired: e.Retired}
 	for _, later := range keys[i+1:] {
-		if later.Algorithm == e.Algorithm && !later.Seen.IsZero() && k.Replaced.IsZero() {
+		if later.kind() == e.kind() && !later.Seen.IsZero() && k.Replaced.IsZero() {
 			k.Replaced = later.Seen
 			k.KeepUntil = later.Seen.Add(keepPublished)
 		}
@@ -211,7 +229,7 @@ func (keys domainKeys) describe(d message.Domain, i int, now time.Time) Key {
 		k.State, k.KeepUntil = Retired, time.Time{}
 	case e.Seen.IsZero():
 		k.State, k.Replaced, k.KeepUntil = Waiting, time.Time{}, time.Time{}
-	case keys.signing(e.Algorithm, now) == i:
+	case keys.signing(e.kind(), now) == i:
 		k.State = Signing
 	default:
 		k.State = Replaced
