@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 
 	"github.com/breakwater-mail/breakwater/internal/mail/dsn"
@@ -240,12 +241,28 @@ func (c *outCheck) senders(m *fate.Message) {
 			c.wrong("%s was relayed for %s, and %s was told %d times", m.MessageID, named, m.From, got)
 		}
 		if got := c.told[outTold{m.MessageID, named, dsn.Delayed}]; got > n {
-			c.wrong("%s was warned of %s for %s %d times", m.From, m.MessageID, named, got)
+			c.wrong("%s was warned of %s for %s %d times (was the disk full: %t); %s", m.From, m.MessageID, named, got, c.w.filled, c.warnings(m))
 		}
 		if got := c.told[outTold{m.MessageID, named, dsn.Delivered}] + c.told[outTold{m.MessageID, named, dsn.Expanded}]; got > 1 {
 			c.wrong("%s was told %d times that %s has come to %s", m.From, got, m.MessageID, named)
 		}
 	}
+}
+
+// warnings tells which reports there are of a message, which of them the books
+// know, and what they say of its recipients.
+func (c *outCheck) warnings(m *fate.Message) string {
+	var b strings.Builder
+	for id, r := range c.w.net.reports {
+		if r.about == m.MessageID {
+			fmt.Fprintf(&b, "%s (known: %t) %s; ", id, c.seen[id] != nil, r.Recipients[0].Action)
+		}
+	}
+	for i := range m.Recipients {
+		r := &m.Recipients[i]
+		fmt.Fprintf(&b, "%s (warned: %t) %s", r.Address, r.Warned, outStory(r))
+	}
+	return b.String()
 }
 
 // promises checks that what got its 250 is there, and that nothing has arrived
