@@ -323,7 +323,7 @@ func (a *attempt) toHost(g *group, decision *tlspolicy.Decision, host string, tr
 		}
 		return later("4.7.5", queue.Down, "The host %s must not be used (%s).", host, refused).at(host, "")
 	}
-	p := peer{host: host, policy: policy}
+	p := peer{host: host, policy: policy, report: a.m.TLSOptional && a.m.Source == fate.System}
 	if a.m.RequireTLS {
 		if f := p.require(); f != nil {
 			return f.at(host, "")

@@ -26,6 +26,7 @@ type peer struct {
 	policy *tlspolicy.Policy
 	strict bool          // the message has REQUIRETLS
 	alone  bool          // and nobody else demands TLS of the host
+	report bool          // the message is a report on TLS
 	wait   time.Duration // for the connection
 }
 

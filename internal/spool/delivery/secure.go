@@ -145,7 +145,7 @@ func (d *Delivery) observe(p *peer, c *conn, nc net.Conn, f *tlspolicy.Failure) 
 	if d.o.Observe == nil || p.hop != nil {
 		return
 	}
-	s := tlspolicy.Session{Policy: p.policy, Failure: f, Remote: p.addr.Addr(), Helo: cut(c.c.Peer(), smtp.HeloMax)}
+	s := tlspolicy.Session{Policy: p.policy, Failure: f, Remote: p.addr.Addr(), Helo: cut(c.c.Peer(), smtp.HeloMax), Report: p.report}
 	if local, err := netip.ParseAddrPort(fmt.Sprint(nc.LocalAddr())); err == nil {
 		s.Local = local.Addr()
 	}

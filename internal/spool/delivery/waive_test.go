@@ -53,13 +53,16 @@ func TestWaive_brokenDANE(t *testing.T) {
 			c.set(t, w, h)
 			b := newBench(t, w, Options{Log: logTo(&log)})
 			report := messageTo("reports@example.org")
-			report.TLSOptional = true
+			report.TLSOptional, report.Source = true, fate.System
 			b.want(b.carry(report), fate.Relayed, queue.Up, c.trace)
 			if !strings.Contains(log.String(), "TLS-Required: No") || !strings.Contains(log.String(), string(c.fails)) {
 				t.Errorf("log: %s", &log)
 			}
 			if f := failed(b.seen[0]); f == nil || f.Type != c.fails || f.Policy.Type() != tlspolicy.TypeTLSA {
 				t.Errorf("reported: %+v", f)
+			}
+			if !b.seen[0].Report {
+				t.Error("the connection was not for a report")
 			}
 			if r := b.carry(messageTo("one@example.org")); r.Outcomes[0].State != fate.Deferred || len(h.got()) != 1 {
 				t.Errorf("another message: %+v", r)
@@ -93,7 +96,7 @@ func TestWaive_good(t *testing.T) {
 	m := messageTo("one@example.org")
 	m.TLSOptional = true
 	b.want(b.carry(m), fate.Relayed, queue.Up, "dane (waived), TLS 1.3")
-	if failed(b.seen[0]) != nil || log.Len() > 0 {
+	if failed(b.seen[0]) != nil || b.seen[0].Report || log.Len() > 0 {
 		t.Errorf("%+v, %s", b.seen, &log)
 	}
 	// Its connection was not made for what is demanded of others.

@@ -221,4 +221,5 @@ type Session struct {
 	Local   netip.Addr
 	Remote  netip.Addr
 	Helo    string // what the host called itself in its banner or answer to EHLO
+	Report  bool   // it was made to send a report on TLS
 }

@@ -16,8 +16,12 @@
 //   - A session counts in the day (UTC) in which it ended, once.
 //   - A day's report of a domain has the same id whenever it is sent: after a
 //     crash in between it may be sent again, and can be known again.
-//   - What was counted is lost by a crash for the last minute at most; what was
-//     sent is remembered before the next pass.
+//   - What was counted is lost by a crash for the last minute at most, where
+//     there are thousands of domains for the last minutes: a large file is
+//     written less often. What was sent is remembered at the end of a pass, and
+//     after each 50 reports of one.
+//   - Reports make no reports: a connection for one counts only in a day in
+//     which there were others to the domain.
 //   - Nobody is told who does not ask for it, and nobody for longer than a day
 //     after the first attempt.
 //   - A report that others send is kept trimmed to a fixed size, and never

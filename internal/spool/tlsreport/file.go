@@ -102,18 +102,21 @@ func (rs *Reports) save() error {
 		return nil
 	}
 	rs.tally.dirty = false
-	all := rs.tally.copy()
+	all, sent := rs.tally.copy(), rs.unsaved
 	rs.mu.Unlock()
 	b, err := all.encode()
 	if err == nil {
 		err = snapshot(rs.o.FS, rs.o.Path).Replace(b)
 	}
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
 	if err != nil {
-		rs.mu.Lock()
 		rs.tally.dirty = true
-		rs.mu.Unlock()
+		return err
 	}
-	return err
+	rs.unsaved -= sent
+	rs.saveAt = rs.o.Clock.Now().Add(time.Duration(len(b)/saveOctetsASecond) * time.Second)
+	return nil
 }
 
 func snapshot(fs sys.FS, path string) sys.Snapshot {

@@ -55,6 +55,9 @@ type account struct {
 func (t *tally) add(now time.Time, s tlspolicy.Session) bool {
 	k := key{now.Format(time.DateOnly), s.Policy.Domain}
 	a := t.domains[k]
+	if a == nil && s.Report {
+		return true // or two hosts would tell each other of it for ever
+	}
 	if a == nil {
 		if len(t.domains) >= domainsMax {
 			return false

@@ -27,10 +27,14 @@ const (
 	retryMax = 24 * time.Hour
 	// runEvery is how often there is a look at what is due.
 	runEvery = time.Minute
-	// passMax reports are sent before what was sent is saved.
+	// passMax domains are gone through at a time, and so many reports are sent
+	// before what was sent is saved.
 	passMax = 50
 	// sendersMax send at once.
 	sendersMax = 4
+	// saveOctetsASecond is how fast the file is written: 20,000 domains make
+	// one of some 12 MB, which every minute would be more than the mail is.
+	saveOctetsASecond = 10 << 10
 	// sendTimeout of one report to one destination.
 	sendTimeout = 30 * time.Second
 )
@@ -98,6 +102,8 @@ type Reports struct {
 
 	mu      sync.Mutex
 	tally   tally      // guarded by mu
+	unsaved int        // reports that were sent since; guarded by mu
+	saveAt  time.Time  // when the file is to be written again; guarded by mu
 	writing sync.Mutex // held while the file is written
 }
 
@@ -143,11 +149,23 @@ func (rs *Reports) Run(ctx context.Context) error {
 			return rs.save()
 		case <-rs.o.Clock.After(runEvery):
 		}
-		for rs.pass(ctx) && ctx.Err() == nil {
-		}
-		if err := rs.save(); err != nil {
-			rs.o.Log.Error("save the counts of TLS sessions", telemetry.Err, err)
-		}
+		rs.round(ctx)
+	}
+}
+
+// round sends what is due, and writes the file if its time has come or there is
+// something to remember.
+func (rs *Reports) round(ctx context.Context) {
+	for rs.pass(ctx) && ctx.Err() == nil {
+	}
+	rs.mu.Lock()
+	due := rs.unsaved > 0 || !rs.o.Clock.Now().Before(rs.saveAt)
+	rs.mu.Unlock()
+	if !due {
+		return
+	}
+	if err := rs.save(); err != nil {
+		rs.o.Log.Error("save the counts of TLS sessions", telemetry.Err, err)
 	}
 }
 
@@ -177,8 +195,13 @@ func (rs *Reports) pass(ctx context.Context) bool {
 	rs.mu.Lock()
 	for _, j := range due {
 		rs.tally.settle(j, now)
+		rs.unsaved += len(j.to)
 	}
+	full := rs.unsaved >= passMax
 	rs.mu.Unlock()
+	if !full {
+		return len(due) == passMax
+	}
 	if err := rs.save(); err != nil {
 		// What was sent is not remembered: sending on would tell the same again
 		// after a restart.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net/http"
 	"net/netip"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/breakwater-mail/breakwater/internal/base/dns"
 	"github.com/breakwater-mail/breakwater/internal/base/sim"
+	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/mail/tlsrpt"
 	"github.com/breakwater-mail/breakwater/internal/spool/tlspolicy"
@@ -152,7 +154,7 @@ func TestReports_day(t *testing.T) {
 	}
 	f.start(t) // the counts outlive the process
 	f.clock.Advance(jitterMax + time.Second)
-	f.pass(t.Context())
+	f.round(t.Context())
 	if len(f.mails) != 1 || len(f.posts) != 1 || f.count != 2 {
 		t.Fatalf("got %d mails and %d posts, want one each", len(f.mails), len(f.posts))
 	}
@@ -259,7 +261,7 @@ func TestReports_crash(t *testing.T) {
 		}
 		f.clock.Advance(12*time.Hour + jitterMax)
 		disk.CrashAt(n)
-		f.pass(t.Context())
+		f.round(t.Context())
 		first := f.mails["reports@example.org"]
 		disk.Crash(sim.Any)
 		f.start(t)
@@ -295,6 +297,72 @@ func TestReports_endOfContext(t *testing.T) {
 	f.clock.Advance(retryPause)
 	if f.pass(t.Context()); len(f.tally.domains) != 0 || len(f.Sent()) != 1 {
 		t.Error("it was not sent later")
+	}
+}
+
+// TestReports_wear: the file is not written every minute where it is large, but
+// what was sent is remembered at once.
+func TestReports_wear(t *testing.T) {
+	f := newFixture(t)
+	const domains = 5000
+	for i := range domains {
+		f.Session(session(opportunistic(message.Domain(fmt.Sprintf("d%d.example", i))), tlspolicy.StartTLSNotSupported))
+	}
+	h := &writes{FS: f.o.FS}
+	f.Reports.o.FS = h
+	for range 60 {
+		f.Session(session(opportunistic("d1.example"), ""))
+		f.round(t.Context())
+		f.clock.Advance(runEvery)
+	}
+	if got := h.octets / 3600; got > saveOctetsASecond+saveOctetsASecond/2 || h.octets == 0 {
+		t.Errorf("%d octets a second, want at most about %d", got, saveOctetsASecond)
+	}
+	f.clock.Advance(12*time.Hour + jitterMax)
+	f.wants("d7.example", "v=TLSRPTv1; rua=mailto:reports@example.org")
+	f.round(t.Context())
+	f.start(t)
+	f.round(t.Context())
+	if f.count != 1 {
+		t.Errorf("%d reports, want 1", f.count)
+	}
+}
+
+// writes counts the octets of what is written.
+type writes struct {
+	sys.FS
+	octets int
+}
+
+func (w *writes) Open(name string, flag int, mode fs.FileMode) (sys.File, error) {
+	f, err := w.FS.Open(name, flag, mode)
+	return &written{File: f, of: w}, err
+}
+
+type written struct {
+	sys.File
+	of *writes
+}
+
+func (w *written) WriteAt(b []byte, off int64) (int, error) {
+	w.of.octets += len(b)
+	return w.File.WriteAt(b, off)
+}
+
+// TestReports_ofReports: two hosts do not tell each other for ever of the
+// connections by which they told.
+func TestReports_ofReports(t *testing.T) {
+	f := newFixture(t)
+	s := session(opportunistic("example.org"), tlspolicy.StartTLSNotSupported)
+	s.Report = true
+	f.Session(s)
+	if len(f.tally.domains) != 0 {
+		t.Error("a report alone makes a report")
+	}
+	f.Session(session(opportunistic("example.org"), ""))
+	f.Session(s)
+	if sum := f.tally.domains[key{"2026-03-01", "example.org"}].Policies[0].Summary; sum.Failed != 1 || sum.Successful != 1 {
+		t.Errorf("got %+v", sum)
 	}
 }
 
