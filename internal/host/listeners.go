@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -159,7 +158,7 @@ func (c *Config) sessionOptions(kind session.Kind) session.Options {
 func services(c Config, s *Store, e *edge, a *away, reg prometheus.Registerer, log *slog.Logger) map[string]serveConn {
 	users := mailroom{Intake: a.out.intake(intake.Options{
 		Submission: true, AnyFrom: !c.Submission.CheckFrom, Limiter: a.out.guard, Correspondents: e.policy,
-	}, log), given: &a.watch.given, seen: a.out.guard.Seen, withdrawn: a.out.guard.Withdrawn}
+	}, log), given: &a.watch.given, withdrawn: a.out.guard.Withdrawn}
 	userMetrics := session.NewMetrics(reg, session.Submission.String())
 	smtpServer := func(kind session.Kind, room session.Mailroom, metrics *session.Metrics) *session.Server {
 		o := c.sessionOptions(kind)
@@ -197,11 +196,9 @@ func services(c Config, s *Store, e *edge, a *away, reg prometheus.Registerer, l
 type mailroom struct {
 	*intake.Intake
 	given *atomic.Int64 // messages that were answered with 250
-	// seen hears where a user's mail comes from, withdrawn how many recipients
-	// were accepted of a user for nothing, taken of what was taken. Each may be
-	// nil; none may block.
-	seen      func(id account.ID, ip netip.Addr)
-	withdrawn func(id account.ID, n int)
+	// withdrawn hears how many recipients were accepted of a user for nothing,
+	// taken of what was taken. Each may be nil; none may block.
+	withdrawn func(e *session.Envelope, n int)
 	taken     func(ctx context.Context, e *session.Envelope, id string)
 }
 
@@ -209,9 +206,6 @@ type mailroom struct {
 func (m mailroom) Open(ctx context.Context, e *session.Envelope) (session.Transaction, error) {
 	if err := m.Sender(ctx, e); err != nil {
 		return nil, err
-	}
-	if m.seen != nil && e.Account != 0 {
-		m.seen(account.ID(e.Account), e.RemoteIP)
 	}
 	return &transaction{mailroom: m, e: e}, nil
 }
@@ -237,7 +231,7 @@ func (t *transaction) Recipient(ctx context.Context, to message.Address) error {
 // all, shall cost a user nothing.
 func (t *transaction) Close() {
 	if t.withdrawn != nil && t.e.Account != 0 && t.open > 0 {
-		t.withdrawn(account.ID(t.e.Account), t.open)
+		t.withdrawn(t.e, t.open)
 	}
 }
 

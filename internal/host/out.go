@@ -183,8 +183,13 @@ func (c *Config) self() (names []string, addrs []netip.Addr) {
 
 // openGuard builds what restrains accounts.
 func (o *out) openGuard(reg prometheus.Registerer, log *slog.Logger) (err error) {
+	exempt, err := parsePrefixes(o.c.Submission.ExemptNetworks)
+	if err != nil {
+		return fmt.Errorf("submission.exempt_networks: %w", err)
+	}
 	o.learned, err = restraint.Open(sys.OSFS(), o.c.DirPath("senders"), restraint.Options{
 		Hour: o.c.Submission.PerHour, Day: o.c.Submission.PerDay, LimitsOnly: !o.c.Submission.HoldSudden,
+		NetworkHour: o.c.Submission.NetworkPerHour, NetworkDay: o.c.Submission.NetworkPerDay, Exempt: exempt,
 		Log: log, Metrics: restraint.NewMetrics(reg),
 	})
 	if err != nil {

@@ -12,10 +12,13 @@ import (
 
 // SubmissionConfig has the rules for mail of our own users.
 type SubmissionConfig struct {
-	CheckFrom  bool `toml:"check_from" doc:"The From and Sender fields, too, must be addresses that the account may send as; the envelope's sender always must."`
-	PerHour    int  `toml:"recipients_per_hour" doc:"Recipients that an account may write to in an hour; an account's own limit overrides it."`
-	PerDay     int  `toml:"recipients_per_day" doc:"The same for a day."`
-	HoldSudden bool `toml:"hold_sudden" doc:"Hold the outgoing mail of an account that behaves all of a sudden as if its password were stolen; its owner and the operators are told."`
+	CheckFrom      bool     `toml:"check_from" doc:"The From and Sender fields, too, must be addresses that the account may send as; the envelope's sender always must."`
+	PerHour        int      `toml:"recipients_per_hour" doc:"Recipients that an account may write to in an hour; an account's own limit overrides it."`
+	PerDay         int      `toml:"recipients_per_day" doc:"The same for a day."`
+	NetworkPerHour int      `toml:"network_recipients_per_hour" doc:"Recipients that all accounts together may write to in an hour from one network (IPv4 /24, IPv6 /48); 0: ten times recipients_per_hour."`
+	NetworkPerDay  int      `toml:"network_recipients_per_day" doc:"The same for a day; 0: ten times recipients_per_day."`
+	ExemptNetworks []string `toml:"exempt_networks" doc:"Networks that many users send from, such as an office or a webmail server: the two limits above do not apply there, nor is it suspicious when several accounts are new there. This host's loopback addresses are among them in any case."`
+	HoldSudden     bool     `toml:"hold_sudden" doc:"Hold the outgoing mail of an account that behaves all of a sudden as if its password were stolen; its owner and the operators are told."`
 }
 
 // QueueConfig has the schedule of what is to be sent.
@@ -116,6 +119,8 @@ func (c *Config) validateOut() error {
 	}{
 		{"submission.recipients_per_hour", int64(c.Submission.PerHour), 1, 1 << 30},
 		{"submission.recipients_per_day", int64(c.Submission.PerDay), 1, 1 << 30},
+		{"submission.network_recipients_per_hour", int64(c.Submission.NetworkPerHour), 0, 1 << 30},
+		{"submission.network_recipients_per_day", int64(c.Submission.NetworkPerDay), 0, 1 << 30},
 		{"queue.max_recipients", int64(c.Queue.MaxRecipients), 1000, 50_000_000},
 		{"delivery.max_connections", int64(c.Delivery.MaxConns), 1, 10000},
 		{"delivery.max_per_destination", int64(c.Delivery.MaxPerDestination), 1, int64(c.Delivery.MaxConns)},
@@ -145,6 +150,9 @@ func (c *Config) validateOut() error {
 	}
 	if _, err := parsePrefixes(c.Delivery.AllowNetworks); err != nil {
 		return fmt.Errorf("delivery.allow_networks: %w", err)
+	}
+	if _, err := parsePrefixes(c.Submission.ExemptNetworks); err != nil {
+		return fmt.Errorf("submission.exempt_networks: %w", err)
 	}
 	if (c.Delivery.RelayUser == "") != (c.Delivery.RelayPasswordFile == "") {
 		return fmt.Errorf("delivery.relay_user and delivery.relay_password_file: one without the other")

@@ -1,6 +1,9 @@
 package host
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -11,6 +14,26 @@ func TestQueueConfig_warn(t *testing.T) {
 	for warn, want := range map[Duration]time.Duration{0: -1, Duration(time.Hour): time.Hour} {
 		if got := (&QueueConfig{Warn: warn}).warn(); got != want {
 			t.Errorf("%s: got %s", warn, got)
+		}
+	}
+}
+
+// TestSubmissionConfig_networks: what cannot work is told by its key.
+func TestSubmissionConfig_networks(t *testing.T) {
+	for value, want := range map[string]string{
+		"exempt_networks = [\"192.0.2.0/24\", \"2001:db8::1\"]": "",
+		"exempt_networks = [\"office\"]":                        "submission.exempt_networks: \"office\" is no network",
+		"network_recipients_per_hour = 0":                       "",
+		"network_recipients_per_hour = -1":                      "submission.network_recipients_per_hour: -1 is out of bounds",
+		"network_recipients_per_day = -1":                       "submission.network_recipients_per_day: -1 is out of bounds",
+	} {
+		path := filepath.Join(t.TempDir(), "breakwater.toml")
+		if err := os.WriteFile(path, []byte("hostname = \"mail.demo.test\"\n[submission]\n"+value+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Load(path)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v", value, err)
 		}
 	}
 }

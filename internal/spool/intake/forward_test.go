@@ -46,7 +46,7 @@ func TestForward_rewritesTheSender(t *testing.T) {
 			t.Errorf("%+v\n%s", m, text)
 		}
 	}
-	if len(all.accepted)+len(all.domains)+len(all.signed) > 0 {
+	if len(all.asked)+len(all.domains)+len(all.signed) > 0 {
 		t.Errorf("others heard %+v", all)
 	}
 	id, err := r.send(r.from("one", "mover@demo.test"), subject("x"))

@@ -119,7 +119,7 @@ func (i *Intake) Rcpt(ctx context.Context, e *smtp.Envelope, to message.Address)
 		return err
 	}
 	if who == user && i.o.Limiter != nil { // last, since it counts what it allows
-		if r := i.o.Limiter.Recipient(account.ID(e.Account), to); r != nil {
+		if r := i.o.Limiter.Recipient(e, to); r != nil {
 			return r
 		}
 	}

@@ -18,26 +18,24 @@ import (
 
 // others plays all who stand behind an Intake.
 type others struct {
-	full     error
-	forbid   *smtp.Reply // at RCPT
-	hold     *smtp.Reply // at the end
-	asked    []string
-	accepted []string
-	domains  []string
-	signed   []string // bodies, by author
+	full    error
+	forbid  *smtp.Reply // at RCPT
+	hold    *smtp.Reply // at the end
+	asked   []string
+	domains []string
+	signed  []string // bodies, by author
 }
 
 func (o *others) Room() error { return o.full }
 
-func (o *others) Recipient(id account.ID, to message.Address) *smtp.Reply {
-	o.asked = append(o.asked, fmt.Sprint(id, " ", to))
+func (o *others) Recipient(e *smtp.Envelope, to message.Address) *smtp.Reply {
+	o.asked = append(o.asked, fmt.Sprint(e.User, " ", to))
 	return o.forbid
 }
 
-func (o *others) Message(account.ID, []message.Address) *smtp.Reply { return o.hold }
-
-func (o *others) Accepted(id account.ID, to []message.Address) {
-	o.accepted = append(o.accepted, fmt.Sprint(id, " ", to))
+func (o *others) Message(e *smtp.Envelope) *smtp.Reply {
+	o.asked = append(o.asked, fmt.Sprint(e.User, " ", e.Recipients))
+	return o.hold
 }
 
 func (o *others) Correspond(domain string) { o.domains = append(o.domains, domain) }
@@ -186,7 +184,7 @@ func TestSubmission_toOthersAndUs(t *testing.T) {
 	if got := r.inboxOf("two"); len(got) != 1 || got[0] != text {
 		t.Errorf("two has %q", got)
 	}
-	if len(all.asked) != 4 || len(all.accepted) != 1 || strings.Join(all.domains, " ") != "b.example d.example" {
+	if len(all.asked) != 5 || strings.Join(all.domains, " ") != "b.example d.example" {
 		t.Errorf("others heard %+v", all)
 	}
 }
@@ -260,8 +258,8 @@ func TestSubmission_limits(t *testing.T) {
 	all.forbid, all.hold = nil, &smtp.Reply{Code: 550, Enhanced: "5.7.1", Text: "Held"}
 	_, err := r.send(e, subject("x"))
 	wantReply(t, err, 550, "5.7.1")
-	if n := r.count("two", subject("x")); n != 0 || len(all.accepted) != 0 {
-		t.Errorf("%d copies, accepted %q", n, all.accepted)
+	if n := r.count("two", subject("x")); n != 0 {
+		t.Errorf("%d copies", n)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
-	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 	"github.com/breakwater-mail/breakwater/internal/store/account"
 	"github.com/breakwater-mail/breakwater/internal/store/fate"
@@ -72,7 +71,7 @@ func (b *Body) commit(ctx context.Context) (string, error) {
 		return "", storeReply(err)
 	}
 	m.LSN = lsn
-	b.tell(m)
+	b.tell()
 	b.receipt(ctx, m)
 	return b.id, nil
 }
@@ -170,36 +169,20 @@ func (b *Body) allowed() error {
 	if b.edit == nil || b.in.o.Limiter == nil {
 		return nil
 	}
-	if r := b.in.o.Limiter.Message(account.ID(b.e.Account), b.named()); r != nil {
+	if r := b.in.o.Limiter.Message(&b.e); r != nil {
 		return r
 	}
 	return nil
 }
 
-// named are the recipients as the client named them.
-func (b *Body) named() []message.Address {
-	to := make([]message.Address, len(b.e.Recipients))
-	for n, r := range b.e.Recipients {
-		to[n] = r.To
-	}
-	return to
-}
-
 // tell tells others of a message that is durable.
-func (b *Body) tell(m *fate.Message) {
-	i := b.in
-	if b.edit == nil {
-		return
-	}
-	if i.o.Limiter != nil {
-		i.o.Limiter.Accepted(m.Account, b.named())
-	}
-	if i.o.Correspondents == nil {
+func (b *Body) tell() {
+	if b.edit == nil || b.in.o.Correspondents == nil {
 		return
 	}
 	for _, t := range b.targets {
 		if t.Remote() && t.Via.IsZero() {
-			i.o.Correspondents.Correspond(string(t.Address.Domain))
+			b.in.o.Correspondents.Correspond(string(t.Address.Domain))
 		}
 	}
 }

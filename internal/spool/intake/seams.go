@@ -6,7 +6,6 @@ import (
 
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
-	"github.com/breakwater-mail/breakwater/internal/store/account"
 	"github.com/breakwater-mail/breakwater/internal/store/fate"
 )
 
@@ -44,17 +43,14 @@ type Signature interface {
 	Fields(header []byte) (string, error)
 }
 
-// Limiter restrains what accounts send. It is asked by many sessions at once.
-// A reply is what the client hears instead of a yes.
+// Limiter restrains what users send. It is asked by many sessions at once. A
+// reply is what the client hears instead of a yes.
 type Limiter interface {
-	// Recipient says at RCPT whether the account may write to to.
-	Recipient(id account.ID, to message.Address) *smtp.Reply
-	// Message says, when the body has ended, whether a message to these
-	// recipients may go. They are those that were named, not what aliases
-	// make of them.
-	Message(id account.ID, to []message.Address) *smtp.Reply
-	// Accepted hears of a message that was taken, after it is durable.
-	Accepted(id account.ID, to []message.Address)
+	// Recipient says at RCPT whether the user of e may write to to.
+	Recipient(e *smtp.Envelope, to message.Address) *smtp.Reply
+	// Message says, when the body has ended, whether the message may go. The
+	// recipients of e are those that were named, not what aliases make of them.
+	Message(e *smtp.Envelope) *smtp.Reply
 }
 
 // Correspondents learns which domains our users write to.

@@ -2,6 +2,7 @@ package restraint
 
 import (
 	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/store/account"
@@ -171,7 +172,10 @@ func (r *run) add(t int64, stranger bool) {
 func (b *book) forgive() {
 	b.strangers, b.answered = window{period: weekly}, window{period: weekly}
 	b.fresh, b.burst = window{}, run{}
-	b.results, b.nets = results{}, nil
+	b.results = results{}
+	for i := range b.nets {
+		b.nets[i].at = 0 // it is known there, and was not there lately
+	}
 	b.known.settle()
 	b.settled.known, b.settling.known = 0, 0
 }
@@ -179,30 +183,31 @@ func (b *book) forgive() {
 // visit is a network that the account's mail came from.
 type visit struct {
 	network uint32
-	at      int64 // seconds
+	at      int64 // the last time, in seconds
+	since   int64 // the first time
 }
 
-// from notes a network.
-func (b *book) from(network uint32, now time.Time) {
-	t := now.Unix()
-	oldest := -1
-	found := false
-	for i := range b.nets {
-		if b.nets[i].network == network {
-			b.nets[i].at, found = t, true
-		}
-		if oldest < 0 || b.nets[i].at < b.nets[oldest].at {
-			oldest = i
-		}
-	}
+// from notes a network, and tells since when the account has used it.
+func (b *book) from(network uint32, now time.Time) (since int64) {
+	t := max(now.Unix(), 0)
+	i := slices.IndexFunc(b.nets, func(v visit) bool { return v.network == network })
 	switch {
-	case found:
+	case i >= 0:
+		b.nets[i].at = t
 	case len(b.nets) < networksMax:
-		b.nets = append(b.nets, visit{network, t})
+		b.nets = append(b.nets, visit{network, t, t})
+		i = len(b.nets) - 1
 	default:
-		b.nets[oldest] = visit{network, t}
+		i = 0
+		for k := range b.nets {
+			if b.nets[k].at < b.nets[i].at {
+				i = k
+			}
+		}
+		b.nets[i] = visit{network, t, t}
 	}
 	b.today.nets = max(b.today.nets, int64(b.networksNow(now)))
+	return b.nets[i].since
 }
 
 // networksNow is how many networks the account's mail came from in the last

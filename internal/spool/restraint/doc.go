@@ -9,9 +9,9 @@
 // hold that follows from one is store/account's.
 //
 // Flow: spool/intake asks Recipient at each RCPT of a user, and Message when
-// the body has ended; the queue tells Bounced and Relayed; whoever knows a
-// session's address tells Seen, and who files mail tells Heard. Guard joins them to store/account, so that a
-// verdict becomes a hold. Released is told when a hold ends.
+// the body has ended; the queue tells Bounced and Relayed, and who files mail
+// tells Heard. Guard joins them to store/account, so that a verdict becomes a
+// hold. Released is told when a hold ends.
 //
 // What holds an account, in numbers that limits.go explains:
 //
@@ -21,6 +21,11 @@
 //     Many bounces or networks leave less. Who wrote first is no stranger.
 //   - Messages at machine pace to those whom it did not know yesterday.
 //   - Bounces, when they are a third of what it sent.
+//
+// Networks (/24, /48) are counted, too: all accounts that send from one have a
+// limit together. Accounts that are new there and write to strangers are a
+// crowd when there are several, as of one program with many passwords: together
+// they may then write to as many strangers as one of them alone.
 //
 // An account whose limits the operator raised sends to lists: it may write to
 // as many strangers as the limit says until it has sent for a while, and to half
@@ -33,8 +38,8 @@
 //     handed in, arithmetic is in whole numbers, nothing is drawn by lot.
 //   - Every recipient that was allowed has been counted before it is answered,
 //     whichever of several sessions it came by.
-//   - Memory is bounded: books of accounts (Options.MaxAccounts) and names in
-//     them (Options.MaxKnown); those not used for longest go first.
+//   - Memory is bounded: books of accounts (Options.MaxAccounts), names in them
+//     (Options.MaxKnown), networks; those not used for longest go first.
 //   - A file that is damaged or of another format is set aside, logged, and
 //     begun anew.
 //

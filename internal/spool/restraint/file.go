@@ -24,7 +24,11 @@ func (r *Restraint) load() bool {
 func (r *Restraint) restore(s snapshot) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.secret = s.secret
+	r.secret, r.born = s.secret, s.born
+	for _, at := range s.sites {
+		r.sites[at.network] = at
+	}
+	r.o.Metrics.networks.Set(float64(len(r.sites)))
 	for _, b := range s.books { // the oldest first
 		r.books[b.id] = b
 		r.recent.push(b)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
+	"github.com/breakwater-mail/breakwater/internal/mail/smtp"
 	"github.com/breakwater-mail/breakwater/internal/store/account"
 )
 
@@ -123,35 +124,50 @@ func (f *fakeAccounts) Hold(_ context.Context, id account.ID, reason string) err
 	return nil
 }
 
+// by is a transaction of a user.
+func by(id account.ID, to ...message.Address) *smtp.Envelope {
+	e := &smtp.Envelope{Account: uint64(id), RemoteIP: netip.MustParseAddr("192.0.2.1")}
+	for _, a := range to {
+		e.Recipients = append(e.Recipients, smtp.Recipient{To: a})
+	}
+	return e
+}
+
+// submit sends a message to one recipient.
+func submit(g *Guard, id account.ID, to message.Address) *smtp.Reply {
+	e := by(id, to)
+	if r := g.Recipient(e, to); r != nil {
+		return r
+	}
+	return g.Message(e)
+}
+
 func TestGuard(t *testing.T) {
 	h := newHouse(t, Options{})
 	f := &fakeAccounts{all: map[account.ID]account.Account{7: {ID: 7}, 8: {ID: 8, SendHour: 3}}}
 	g := NewGuard(h.Restraint, f, nil)
-	g.Seen(7, netip.MustParseAddr("192.0.2.1"))
 	left := 0
 	for n := range 5000 {
-		to := person("victim", n)
-		if g.Recipient(7, to) != nil || g.Message(7, []message.Address{to}) != nil {
+		if submit(g, 7, person("victim", n)) != nil {
 			break
 		}
-		g.Accepted(7, []message.Address{to})
 		left++
 	}
 	if left != strangersBase || len(f.told) != 1 {
 		t.Errorf("%d have left, holds %q", left, f.told)
 	}
-	if r := g.Message(7, nil); r == nil || r.Code != 450 {
+	if r := g.Message(by(7)); r == nil || r.Code != 450 {
 		t.Errorf("a message of a held account: %v", r)
 	}
 	for range 3 {
-		if r := g.Recipient(8, message.Address{Local: "one", Domain: "demo.test"}); r != nil {
+		if r := g.Recipient(by(8), message.Address{Local: "one", Domain: "demo.test"}); r != nil {
 			t.Error(r)
 		}
 	}
-	if r := g.Recipient(8, person("friend", 1)); r == nil || r.Code != 450 {
+	if r := g.Recipient(by(8), person("friend", 1)); r == nil || r.Code != 450 {
 		t.Errorf("beyond its own limit: %v", r)
 	}
-	if r := g.Recipient(9, person("friend", 1)); r == nil || r.Code != 550 {
+	if r := g.Recipient(by(9), person("friend", 1)); r == nil || r.Code != 550 {
 		t.Errorf("nobody: %v", r)
 	}
 	for range 20 {
@@ -169,23 +185,23 @@ func TestGuard_faults(t *testing.T) {
 	f := &fakeAccounts{all: map[account.ID]account.Account{7: {ID: 7}}}
 	g := NewGuard(h.Restraint, f, nil)
 	for n := range strangersBase {
-		if r := g.Recipient(7, person("victim", n)); r != nil {
+		if r := g.Recipient(by(7), person("victim", n)); r != nil {
 			t.Fatal(r)
 		}
 	}
 	broken := &brokenHold{f}
 	g = NewGuard(h.Restraint, broken, nil)
 	for range 3 {
-		if r := g.Recipient(7, person("victim", 1000)); r == nil {
+		if r := g.Recipient(by(7), person("victim", 1000)); r == nil {
 			t.Error("let through because the hold could not be noted")
 		}
 	}
 	g = NewGuard(h.Restraint, f, nil)
-	if r := g.Recipient(7, person("victim", 1000)); r == nil || len(f.told) != 1 {
+	if r := g.Recipient(by(7), person("victim", 1000)); r == nil || len(f.told) != 1 {
 		t.Errorf("when it could be noted: %v, %q", r, f.told)
 	}
 	f.err = errors.New("no answer")
-	if r := g.Recipient(7, person("victim", 1000)); r == nil || r.Code != 451 {
+	if r := g.Recipient(by(7), person("victim", 1000)); r == nil || r.Code != 451 {
 		t.Errorf("a fault: %v", r)
 	}
 }
@@ -201,12 +217,14 @@ func TestFile_frozen(t *testing.T) {
 	h := newHouse(t, Options{})
 	s := Sender{Account: 7}
 	h.live(s, 20)
-	h.Seen(7, netip.MustParseAddr("192.0.2.1"))
+	h.seen(7, "192.0.2.1")
+	for id := range account.ID(crowdAccounts) {
+		h.send(Sender{Account: 300 + id, IP: netip.MustParseAddr("2001:db8::1")}, people("stranger", 0, int(id)))
+	}
 	h.Relayed(7)
 	h.Bounced(7)
 	h.Heard(7, person("asker", 1))
 	h.send(s, people("asker", 1, 1))
-	h.send(Sender{Account: 300}, people("friend", 0, 3))
 	h.mu.Lock()
 	got := h.encode()
 	h.mu.Unlock()
@@ -226,7 +244,7 @@ func TestFile_frozen(t *testing.T) {
 	if !bytes.Equal(got, want) {
 		t.Error("what is written now is not what was frozen: a change of the format needs another version")
 	}
-	if s, err := decode(want); err != nil || len(s.books) != 2 {
+	if s, err := decode(want); err != nil || len(s.books) != 1+crowdAccounts || len(s.sites) != 2 {
 		t.Errorf("the frozen file: %v, %v", s, err)
 	}
 }
@@ -241,11 +259,11 @@ func TestGuard_concurrent(t *testing.T) {
 	for k := range 16 {
 		wg.Go(func() {
 			for n := range 300 {
-				to := person("victim", k*300+n)
-				g.Seen(7, netip.MustParseAddr("192.0.2.1"))
-				if g.Recipient(7, to) == nil && g.Message(7, []message.Address{to}) == nil {
+				if submit(g, 7, person("victim", k*300+n)) == nil {
 					left.Add(1)
 				}
+				g.Withdrawn(by(7), 1)
+				h.Networks()
 				g.Relayed(7)
 				g.Heard(7, person("friend", n))
 			}

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"maps"
+	"net/netip"
+	"slices"
 
 	"github.com/breakwater-mail/breakwater/internal/store/account"
 )
@@ -13,10 +16,11 @@ import (
 
 const (
 	magic         = "bw-sent\n"
-	formatVersion = 1
+	formatVersion = 2
 	headLen       = len(magic) + 2 + 2 + 4 // version, nothing, checksum
 
 	bookBytesMin = 40 // a book has more numbers than that
+	siteBytesMin = 40 // and so has a network
 
 	figureMax = 1 << 50 // of a figure: nothing counted or averaged gets there
 	timeMax   = 1 << 40 // seconds
@@ -27,7 +31,9 @@ var errFormat = errors.New("no file of this format")
 // snapshot is what a file holds.
 type snapshot struct {
 	secret secret
+	born   int64   // when the memory was begun
 	books  []*book // the one used longest ago first
+	sites  []*site
 }
 
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
@@ -38,12 +44,17 @@ func (r *Restraint) encode() []byte {
 	copy(b, magic)
 	binary.LittleEndian.PutUint16(b[len(magic):], formatVersion)
 	b = append(b, r.secret[:]...)
-	b = binary.AppendUvarint(b, uint64(len(r.books)))
+	c := coder{b: b}
+	c.number(&r.born, timeMax)
+	c.b = binary.AppendUvarint(c.b, uint64(len(r.books)))
 	for k := r.recent.oldest; k != nil; k = k.next {
-		c := coder{b: b}
 		c.book(k)
-		b = c.b
 	}
+	c.b = binary.AppendUvarint(c.b, uint64(len(r.sites)))
+	for _, network := range slices.SortedFunc(maps.Keys(r.sites), netip.Prefix.Compare) {
+		c.site(r.sites[network])
+	}
+	b = c.b
 	binary.LittleEndian.PutUint32(b[headLen-4:], crc32.Checksum(b[headLen:], castagnoli()))
 	return b
 }
@@ -62,6 +73,7 @@ func decode(b []byte) (snapshot, error) {
 	c := coder{b: b[headLen:], reads: true}
 	var s snapshot
 	copy(s.secret[:], c.octets(len(s.secret)))
+	c.number(&s.born, timeMax)
 	var n int64
 	c.number(&n, int64(len(c.b)/bookBytesMin))
 	seen := map[account.ID]bool{}
@@ -75,6 +87,7 @@ func decode(b []byte) (snapshot, error) {
 		seen[k.id] = true
 		s.books = append(s.books, k)
 	}
+	c.sites(&s)
 	if c.bad || len(c.b) != 0 {
 		return snapshot{}, fmt.Errorf("%w: its contents make no sense", errFormat)
 	}
@@ -162,6 +175,52 @@ func (c *coder) book(k *book) {
 	c.lists(k)
 }
 
+// sites reads the networks.
+func (c *coder) sites(s *snapshot) {
+	var n int64
+	c.number(&n, min(sitesMax, int64(len(c.b)/siteBytesMin)))
+	seen := map[netip.Prefix]bool{}
+	for range n {
+		at := &site{days: window{period: daily}}
+		c.site(at)
+		if c.bad || seen[at.network] {
+			c.bad = true
+			return
+		}
+		seen[at.network] = true
+		s.sites = append(s.sites, at)
+	}
+}
+
+func (c *coder) site(at *site) {
+	if !c.reads {
+		raw := at.network.Addr().As16()
+		c.b = append(c.b, raw[:]...)
+	} else if o := c.octets(16); o != nil {
+		var ok bool
+		addr, _ := netip.AddrFromSlice(o)
+		if at.network, ok = networkOf(addr); !ok || at.network.Addr() != addr.Unmap() {
+			c.bad = true
+		}
+	}
+	c.number(&at.last, timeMax)
+	c.window(&at.hours)
+	c.window(&at.days)
+	n := len(at.newcomers)
+	c.int(&n, newcomersMax)
+	if c.reads {
+		at.newcomers = make([]newcomer, n)
+	}
+	for i := range at.newcomers {
+		k := &at.newcomers[i]
+		id := int64(k.id)
+		c.number(&id, 1<<62)
+		k.id = account.ID(id)
+		c.number(&k.since, timeMax)
+		c.number(&k.strangers, figureMax)
+	}
+}
+
 func (c *coder) window(w *window) {
 	c.number(&w.at, timeMax)
 	size, _ := w.size()
@@ -183,6 +242,7 @@ func (c *coder) lists(k *book) {
 		c.number(&network, 1<<32-1)
 		k.nets[i].network = uint32(network)
 		c.number(&k.nets[i].at, timeMax)
+		c.number(&k.nets[i].since, timeMax)
 	}
 	c.names(&k.known, knownMax)
 	c.names(&k.heard, heardMax)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
@@ -37,40 +36,39 @@ func NewGuard(r *Restraint, accounts Accounts, log *slog.Logger) *Guard {
 	return &Guard{r: r, accounts: accounts, log: telemetry.Logger(log, "restraint")}
 }
 
-// Recipient says at RCPT whether the account may write to to: nil, or the
+// Recipient says at RCPT whether the user of e may write to to: nil, or the
 // refusal.
-func (g *Guard) Recipient(id account.ID, to message.Address) *smtp.Reply {
-	s, refusal := g.sender(id)
+func (g *Guard) Recipient(e *smtp.Envelope, to message.Address) *smtp.Reply {
+	s, refusal := g.sender(e)
 	if refusal != nil {
 		return refusal
 	}
-	return g.act(id, g.r.Recipient(s, to, !g.elsewhere(to)))
+	return g.act(s.Account, g.r.Recipient(s, to, !g.elsewhere(to)))
 }
 
-// Message says, when the body has ended, whether a message to these recipients
-// may go.
-func (g *Guard) Message(id account.ID, to []message.Address) *smtp.Reply {
-	s, refusal := g.sender(id)
+// Message says, when the body has ended, whether the message may go.
+func (g *Guard) Message(e *smtp.Envelope) *smtp.Reply {
+	s, refusal := g.sender(e)
 	if refusal != nil {
 		return refusal
 	}
 	var far []message.Address
-	for _, t := range to {
-		if g.elsewhere(t) {
-			far = append(far, t)
+	for _, r := range e.Recipients {
+		if g.elsewhere(r.To) {
+			far = append(far, r.To)
 		}
 	}
-	return g.act(id, g.r.Message(s, far))
+	return g.act(s.Account, g.r.Message(s, far))
 }
 
-// Accepted hears of a message that was taken. All was counted before.
-func (g *Guard) Accepted(account.ID, []message.Address) {}
-
 // Withdrawn is Restraint.Withdrawn.
-func (g *Guard) Withdrawn(id account.ID, n int) { g.r.Withdrawn(id, n) }
-
-// Seen is Restraint.Seen.
-func (g *Guard) Seen(id account.ID, from netip.Addr) { g.r.Seen(id, from) }
+func (g *Guard) Withdrawn(e *smtp.Envelope, n int) {
+	a, err := g.accounts.ByID(context.Background(), account.ID(e.Account)) // reads memory
+	if err != nil {
+		return // it is no more
+	}
+	g.r.Withdrawn(senderOf(e, a), n)
+}
 
 // Heard is Restraint.Heard.
 func (g *Guard) Heard(id account.ID, from message.Address) { g.r.Heard(id, from) }
@@ -83,7 +81,8 @@ func (g *Guard) Relayed(id account.ID) { g.r.Relayed(id) }
 func (g *Guard) Bounced(id account.ID) { g.act(id, g.r.Bounced(id)) }
 
 // sender is who asks, or why nothing is taken from them.
-func (g *Guard) sender(id account.ID) (Sender, *smtp.Reply) {
+func (g *Guard) sender(e *smtp.Envelope) (Sender, *smtp.Reply) {
+	id := account.ID(e.Account)
 	a, err := g.accounts.ByID(context.Background(), id) // reads memory
 	switch {
 	case errors.Is(err, account.ErrNoSuchUser):
@@ -94,7 +93,11 @@ func (g *Guard) sender(id account.ID) (Sender, *smtp.Reply) {
 	case a.Hold.On():
 		return Sender{}, HeldReply(a.Hold.Reason)
 	}
-	return Sender{Account: id, Hour: a.SendHour, Day: a.SendDay}, nil
+	return senderOf(e, a), nil
+}
+
+func senderOf(e *smtp.Envelope, a account.Account) Sender {
+	return Sender{Account: a.ID, IP: e.RemoteIP, Hour: a.SendHour, Day: a.SendDay}
 }
 
 // elsewhere tells whether an address is at another host.

@@ -46,28 +46,31 @@ func (r *Restraint) shrink() {
 
 // recipient judges one recipient, and counts it if it is allowed.
 func (r *Restraint) recipient(b *book, s Sender, to message.Address, local bool, now time.Time) Answer {
-	if a := r.withinLimits(b, s, now); a.Verdict != Allow {
+	st := r.stand(b, s, now)
+	if a := r.withinLimits(b, st, s, now); a.Verdict != Allow {
 		return a
 	}
 	if local {
 		b.count(now, false)
+		st.count(r, b.id, now, false)
 		return Answer{}
 	}
 	n := r.secret.name(to)
 	stranger := b.known.find(n) < 0
-	room := r.capacity(b, s, now)
+	room := r.capacity(b, s, now) / st.share(now)
 	if stranger && b.heard.find(n) >= 0 && int64(b.answered.sum(now)) < answersTimes*room {
 		stranger = false
 		b.answered.add(now, 1)
 	}
 	if stranger && !r.o.LimitsOnly && int64(b.strangers.sum(now)) >= room {
-		return Answer{Verdict: Hold, Reason: b.describe(now)}
+		return Answer{Verdict: Hold, Reason: b.describe(now) + st.describe(now)}
 	}
 	if b.known.meet(n, now.Unix()/daySeconds, knownMax) {
 		r.names++
 		r.shrink()
 	}
 	b.count(now, stranger)
+	st.count(r, b.id, now, stranger)
 	return Answer{}
 }
 
@@ -83,19 +86,34 @@ func (r *Restraint) limits(s Sender) (hour, day int) {
 	return hour, day
 }
 
-func (r *Restraint) withinLimits(b *book, s Sender, now time.Time) Answer {
+// withinLimits tells whether the account, and the network that it sends from,
+// may have one recipient more.
+func (r *Restraint) withinLimits(b *book, st stand, s Sender, now time.Time) Answer {
 	hour, day := r.limits(s)
+	a := reached(now, &b.hours, &b.days, hour, day, "The limit of this account, %d recipients %s, is reached")
+	if a.Verdict == Allow && st.site != nil {
+		a = reached(now, &st.site.hours, &st.site.days, r.o.NetworkHour, r.o.NetworkDay,
+			"The limit of the network "+st.site.network.String()+", %d recipients %s from all accounts, is reached")
+		if a.Verdict != Allow {
+			r.o.Metrics.limited.Inc()
+		}
+	}
+	return a
+}
+
+// reached says that a limit is reached, if one is: the one that lasts longer.
+func reached(now time.Time, hours, days *window, hour, day int, text string) Answer {
 	for _, l := range []struct {
 		w     *window
 		limit int
 		per   string
-	}{{&b.days, day, "a day"}, {&b.hours, hour, "an hour"}} {
+	}{{days, day, "a day"}, {hours, hour, "an hour"}} {
 		if l.w.sum(now) < l.limit {
 			continue
 		}
 		until := l.w.below(now, l.limit)
-		return Answer{Verdict: Limit, Until: until, Reason: fmt.Sprintf("The limit of this account, %d recipients %s, is reached; it can send again after %s UTC",
-			l.limit, l.per, until.Format("2006-01-02 15:04"))}
+		return Answer{Verdict: Limit, Until: until,
+			Reason: fmt.Sprintf(text, l.limit, l.per) + "; it can send again after " + until.Format("2006-01-02 15:04") + " UTC"}
 	}
 	return Answer{}
 }

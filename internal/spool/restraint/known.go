@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
@@ -34,17 +35,8 @@ func (k *secret) name(a message.Address) name {
 	return name(binary.BigEndian.Uint64(sum[:]) >> (64 - nameBits))
 }
 
-// network hashes what stands for a site: the /24 of IPv4, the /48 of IPv6.
-func (k *secret) network(a netip.Addr) uint32 {
-	a = a.Unmap().WithZone("")
-	bits := 48
-	if a.Is4() {
-		bits = 24
-	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return 0
-	}
+// network hashes a network.
+func (k *secret) network(p netip.Prefix) uint32 {
 	raw := p.Addr().As16()
 	b := append(append(append([]byte{}, k[:]...), 'n'), raw[:]...)
 	sum := sha256.Sum256(b)
@@ -70,6 +62,11 @@ func (k known) find(n name) int {
 func (k known) settled(n name, day int64) bool {
 	i := k.find(n)
 	return i >= 0 && int64(k[i]&(1<<dayBits-1)) < day
+}
+
+// hasPast tells whether the account wrote to anybody before today.
+func (k known) hasPast(day int64) bool {
+	return slices.ContainsFunc(k, func(v uint64) bool { return int64(v&(1<<dayBits-1)) < day })
 }
 
 // meet notes that a name was written to, and tells whether there was one more.

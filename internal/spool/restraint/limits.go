@@ -49,6 +49,24 @@ const (
 	networksTimes = 2
 	networksMax   = 64 // remembered of one account: beyond it more means no more
 
+	// siteTimes what one account may send is what all of them may from one
+	// network: an office where everybody is busy at once.
+	siteTimes = 10
+	// sitesMax bounds the networks that are remembered at a time: 6 MB.
+	sitesMax = 10_000
+	// newFor is how long an account is new on a network.
+	newFor = 12 * time.Hour
+	// crowdAccounts that are new on a network and write to crowdStrangers each
+	// from there within a day are no chance: in an office people write to one
+	// or two new ones a day.
+	crowdAccounts  = 5
+	crowdStrangers = 5
+	// newcomersMax are remembered of one network: a crowd is one long before.
+	newcomersMax = 100
+	// learnFor is how long accounts without a past are not taken for newcomers:
+	// when the memory has just begun nobody has one.
+	learnFor = 14 * 24 * time.Hour
+
 	// resultsMax of the last results count, if bounces are bounceShare-th of
 	// them and at least bounceHold: lists that people keep bounce at a tenth.
 	resultsMax  = 64

@@ -6,6 +6,9 @@ import "github.com/prometheus/client_golang/prometheus"
 type Metrics struct {
 	accounts prometheus.Gauge
 	verdicts [Hold + 1]prometheus.Counter
+	networks prometheus.Gauge
+	limited  prometheus.Counter // recipients, by the limit of a network
+	crowds   prometheus.Counter
 }
 
 // NewMetrics makes the metrics and registers them unless reg is nil.
@@ -14,14 +17,23 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Namespace: "breakwater", Subsystem: "restraint", Name: "verdicts_total",
 		Help: "Recipients and messages of accounts judged, by verdict.",
 	}, []string{"verdict"})
-	m := &Metrics{accounts: prometheus.NewGauge(prometheus.GaugeOpts{
-		Namespace: "breakwater", Subsystem: "restraint", Name: "accounts", Help: "Accounts whose behaviour is known.",
-	})}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "breakwater", Subsystem: "restraint", Name: name, Help: help})
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "breakwater", Subsystem: "restraint", Name: name, Help: help})
+	}
+	m := &Metrics{
+		accounts: gauge("accounts", "Accounts whose behaviour is known."),
+		networks: gauge("networks", "Networks that accounts have sent from lately."),
+		limited:  counter("network_limited_total", "Recipients put off because the limit of a network was reached."),
+		crowds:   counter("network_crowds_total", "Times that many accounts began at once to write to strangers from one network."),
+	}
 	for v, label := range map[Verdict]string{Allow: "allow", Limit: "limit", Hold: "hold"} {
 		m.verdicts[v] = verdicts.WithLabelValues(label)
 	}
 	if reg != nil {
-		reg.MustRegister(m.accounts, verdicts)
+		reg.MustRegister(m.accounts, m.networks, m.limited, m.crowds, verdicts)
 	}
 	return m
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,8 +19,14 @@ import (
 
 // Options of a Restraint. The zero value of a field is its default.
 type Options struct {
-	Hour        int       // recipients an account may send to in an hour; 500
-	Day         int       // and in a day; 2,000
+	Hour int // recipients an account may send to in an hour; 500
+	Day  int // and in a day; 2,000
+	// NetworkHour and NetworkDay are what all accounts together may send to from
+	// one network; ten times Hour and Day. Exempt are networks that nobody looks
+	// at, beside the loopback addresses.
+	NetworkHour int
+	NetworkDay  int
+	Exempt      []netip.Prefix
 	LimitsOnly  bool      // never hold an account for its behaviour
 	MaxAccounts int       // whose behaviour is remembered; 20,000
 	MaxKnown    int       // names that all of them together are known to write to; 2,000,000
@@ -35,6 +42,7 @@ func (o *Options) defaults() error {
 		preset, max int
 	}{
 		{&o.Hour, hourDefault, 1 << 30}, {&o.Day, dayDefault, 1 << 30},
+		{&o.NetworkHour, 0, 1 << 30}, {&o.NetworkDay, 0, 1 << 30},
 		{&o.MaxAccounts, accountsDefault, accountsMost}, {&o.MaxKnown, namesDefault, namesMost},
 	} {
 		if *d.n == 0 {
@@ -43,6 +51,12 @@ func (o *Options) defaults() error {
 		if *d.n < 0 || *d.n > d.max {
 			return fmt.Errorf("restraint: a bound of %d is out of range", *d.n)
 		}
+	}
+	if o.NetworkHour == 0 {
+		o.NetworkHour = siteTimes * o.Hour
+	}
+	if o.NetworkDay == 0 {
+		o.NetworkDay = siteTimes * o.Day
 	}
 	if o.Clock == nil {
 		o.Clock = sys.RealClock()
@@ -95,6 +109,7 @@ func HeldReply(reason string) *smtp.Reply {
 // Sender is who asks.
 type Sender struct {
 	Account account.ID
+	IP      netip.Addr // it sends from; invalid: not known
 	// Hour and Day are the account's own limits; 0 is the default.
 	Hour, Day int64
 }
@@ -105,11 +120,13 @@ type Restraint struct {
 	file sys.Snapshot
 
 	mu     sync.Mutex
-	secret secret               // set by Open
-	books  map[account.ID]*book // guarded by mu
-	recent list                 // guarded by mu
-	names  int                  // guarded by mu: in all books
-	dirty  bool                 // guarded by mu
+	secret secret                 // set by Open
+	books  map[account.ID]*book   // guarded by mu
+	recent list                   // guarded by mu
+	names  int                    // guarded by mu: in all books
+	sites  map[netip.Prefix]*site // guarded by mu
+	born   int64                  // when the memory was begun, in seconds; set by Open
+	dirty  bool                   // guarded by mu
 
 	writing sync.Mutex // held while the file is written
 }
@@ -121,8 +138,9 @@ func Open(fs sys.FS, path string, o Options) (*Restraint, error) {
 	if err := o.defaults(); err != nil {
 		return nil, err
 	}
-	r := &Restraint{o: o, file: sys.Snapshot{FS: fs, Path: path, OctetsMax: fileOctetsMax}, books: map[account.ID]*book{}}
+	r := &Restraint{o: o, file: sys.Snapshot{FS: fs, Path: path, OctetsMax: fileOctetsMax}, books: map[account.ID]*book{}, sites: map[netip.Prefix]*site{}}
 	if !r.load() {
+		r.born = max(o.Clock.Now().Unix(), 0)
 		if _, err := io.ReadFull(o.Rand, r.secret[:]); err != nil {
 			return nil, fmt.Errorf("restraint: make a key: %w", err)
 		}
@@ -172,26 +190,20 @@ func (r *Restraint) Message(s Sender, to []message.Address) Answer {
 
 // Withdrawn says that n recipients that were allowed just now got nothing: the
 // transaction was given up, or its message refused. They count for no limit.
-func (r *Restraint) Withdrawn(id account.ID, n int) {
+func (r *Restraint) Withdrawn(s Sender, n int) {
 	now := r.o.Clock.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if b := r.books[id]; b != nil {
-		r.dirty = true
+	r.dirty = true
+	if b := r.books[s.Account]; b != nil {
 		b.hours.take(now, n)
 		b.days.take(now, n)
 	}
-}
-
-// Seen says that the account's mail comes from an address.
-func (r *Restraint) Seen(id account.ID, from netip.Addr) {
-	if !from.IsValid() {
-		return
+	network, _ := networkOf(s.IP)
+	if at := r.sites[network]; at != nil && r.bulk(s) == 0 {
+		at.hours.take(now, n)
+		at.days.take(now, n)
 	}
-	now := r.o.Clock.Now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.book(id, now).from(r.secret.network(from), now)
 }
 
 // Heard says that somebody wrote to the account: whoever is answered is no
@@ -249,6 +261,9 @@ func (r *Restraint) Released(id account.ID) {
 	if b := r.books[id]; b != nil {
 		r.dirty = true
 		b.forgive()
+	}
+	for _, at := range r.sites {
+		at.newcomers = slices.DeleteFunc(at.newcomers, func(c newcomer) bool { return c.id == id })
 	}
 }
 

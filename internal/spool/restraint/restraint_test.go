@@ -63,6 +63,14 @@ func (h *house) send(s Sender, to []message.Address) (int, Answer) {
 	return len(to), Answer{}
 }
 
+// seen has an account write to somebody of ours from an address.
+func (h *house) seen(id account.ID, from string) {
+	h.t.Helper()
+	if a := h.Recipient(Sender{Account: id, IP: netip.MustParseAddr(from)}, person("colleague", 1), true); a.Verdict != Allow {
+		h.t.Fatalf("%+v", a)
+	}
+}
+
 // live has an ordinary person write for some days: a few messages a working
 // day to people they know, and now and then to a new one.
 func (h *house) live(s Sender, days int) {
@@ -273,7 +281,7 @@ func TestHonest(t *testing.T) {
 		"a traveller": func(h *house) (n int, _ int, a Answer) {
 			h.live(s, 30)
 			for i := range 4 {
-				h.Seen(7, netip.AddrFrom4([4]byte{192, 0, byte(i), 1}))
+				h.seen(7, fmt.Sprintf("192.0.%d.1", i))
 			}
 			n, a = h.send(s, people("guest", 0, 60))
 			return n, 60, a
@@ -368,8 +376,8 @@ func TestSignsThatAddUp(t *testing.T) {
 	h := newHouse(t, Options{})
 	h.live(s, 30)
 	for i := range 20 {
-		h.Seen(7, netip.MustParseAddr(fmt.Sprintf("2001:db8:%x::1", i)))
-		h.Seen(7, netip.MustParseAddr(fmt.Sprintf("2001:db8:%x:ffff::2", i)))
+		h.seen(7, fmt.Sprintf("2001:db8:%x::1", i))
+		h.seen(7, fmt.Sprintf("2001:db8:%x:ffff::2", i))
 	}
 	if n := h.Standing(s).Networks; n != 20 {
 		t.Errorf("%d networks", n)
@@ -422,7 +430,7 @@ func TestLimits(t *testing.T) {
 	if a := h.Recipient(Sender{Account: 8, Hour: 2}, person("friend", 0), true); a.Verdict != Limit {
 		t.Errorf("its own limit: %+v", a)
 	}
-	h.Withdrawn(8, 1)
+	h.Withdrawn(Sender{Account: 8}, 1)
 	if a := h.Recipient(Sender{Account: 8, Hour: 2}, person("friend", 0), true); a.Verdict != Allow {
 		t.Errorf("after one was withdrawn: %+v", a)
 	}
