@@ -12,7 +12,7 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/base/sim"
 )
 
-var seeds = flag.Int("seeds", 80, "how many histories TestSim_histories plays")
+var seeds = flag.Int("seeds", 80/sim.Stride(4), "how many histories TestSim_histories plays")
 var firstSeed = flag.Uint64("seed", 1, "the first of them")
 
 // story is a fixed history that passes every kind of call: starts, appends,
@@ -60,7 +60,7 @@ func TestCrash_atEveryCall(t *testing.T) {
 	calls := w.disk.Count()
 	w.crash(sim.Lose)
 	w.check()
-	for n := 1; n <= calls; n++ {
+	for n := 1; n <= calls; n += sim.Stride(5) {
 		for _, mode := range []sim.Mode{sim.Keep, sim.Lose, sim.Prefix, sim.Reorder, sim.Tear} {
 			w := newWorld(t, uint64(n))
 			w.disk.CrashAt(n)

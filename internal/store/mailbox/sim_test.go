@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", env("SEEDS", 40), "how many histories TestSim_histories plays")
+	seeds = flag.Int("seeds", env("SEEDS", 40/sim.Stride(4)), "how many histories TestSim_histories plays")
 	seed  = flag.Int("seed", env("SEED", 1), "the first seed")
 )
 
@@ -214,7 +214,7 @@ func atEveryCall(t *testing.T, prepare func(*history) error, act func(*history) 
 		modes = []sim.Mode{sim.Lose, sim.Prefix, sim.Reorder, sim.Tear}
 	}
 	for _, mode := range modes {
-		for at := 1; ; at++ {
+		for at := 1; ; at += sim.Stride(4) {
 			h := newHistory(uint64(at), dir)
 			must(t, h.open())
 			must(t, prepare(h))
