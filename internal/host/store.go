@@ -60,6 +60,7 @@ func OpenStore(ctx context.Context, c Config, o StoreOptions) (*Store, error) {
 	j, err := journal.Open(journal.Options{
 		Dir: c.DirPath("journal"), FS: o.FS, Clock: o.Clock, Rand: sys.Rand(),
 		SegmentBytes: int64(c.Journal.SegmentSize),
+		GroupWait:    journal.GroupWaitMax,
 		Log:          o.Log,
 		Metrics:      journal.NewMetrics(o.Metrics),
 	})

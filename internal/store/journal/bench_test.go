@@ -127,7 +127,7 @@ func mailSize(r *rand.Rand) int {
 
 func BenchmarkAppend(b *testing.B) {
 	for _, l := range loads {
-		for _, writers := range []int{1, 16, 64, 256} {
+		for _, writers := range []int{1, 2, 4, 16, 64, 256} {
 			b.Run(fmt.Sprintf("%s/%d", l.name, writers), func(b *testing.B) { benchAppend(b, l, writers) })
 		}
 	}
@@ -138,7 +138,7 @@ func benchAppend(b *testing.B, l load, writers int) {
 	f, p50 := probe(b, dir, 4096)
 	w, _ := probe(b, dir, 1<<20)
 	c := countingFS{sys.OSFS(), new(atomic.Int64), new(atomic.Int64)}
-	j, err := Open(Options{Dir: filepath.Join(dir, "journal"), FS: c, ReserveBytes: -1})
+	j, err := Open(Options{Dir: filepath.Join(dir, "journal"), FS: c, ReserveBytes: -1, GroupWait: GroupWaitMax})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -183,6 +183,7 @@ func benchAppend(b *testing.B, l load, writers int) {
 	b.ReportMetric(float64(total.Load())/took/(w*(1<<20)), "W")
 	b.ReportMetric(float64(c.syncs.Load())/float64(b.N), "flushes/append")
 	b.ReportMetric(float64(c.bytes.Load())/float64(total.Load()), "bytes/byte")
+	b.ReportMetric(float64(all[len(all)/2])/float64(p50), "p50/probe-p50")
 	b.ReportMetric(float64(all[len(all)*99/100])/float64(p50), "p99/probe-p50")
 	if err := j.Close(); err != nil {
 		b.Fatal(err)

@@ -27,13 +27,14 @@
 //
 // Concurrency. One goroutine writes the log: it takes what is queued, stamps
 // it in LSN order, writes it with one call, syncs once, tells, and answers.
-// Checksums are made before queueing, in the callers' goroutines, from bytes
-// that nobody may change any more. Readers hold reference-counted files and
-// never wait for the writer. Lock order: compacting, layout, mu; verdict, then
-// the queue's lock.
+// Where the last group had company it gives that a moment (GroupWait) to come
+// again; a lone caller never waits. Checksums are made before queueing, in the
+// callers' goroutines, from bytes that nobody may change any more. Readers hold
+// reference-counted files and never wait for the writer. Lock order:
+// compacting, layout, mu; verdict, then the queue's lock.
 //
 // Limits: InlineMax (1 MiB) in memory per message, 256 KB per large body that
-// arrives, a group of 16 MiB, segments of 256 MiB, envelopes of EnvelopeMax,
-// large bodies of LargeMax, 256 sources per compaction, 128 idle open files,
-// eight saved torn tails of 32 MiB at most.
+// arrives, a group of 16 MiB that waits 2 ms, segments of 256 MiB, envelopes of
+// EnvelopeMax, large bodies of LargeMax, 256 sources per compaction, 128 idle
+// open files, eight saved torn tails of 32 MiB at most.
 package journal

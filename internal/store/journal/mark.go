@@ -7,8 +7,8 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
 )
 
-// mark is the content of the file "mark": what is durable, written when
-// nobody waits behind a group, and whether the journal has failed.
+// mark is the content of the file "mark": what is durable, written with each
+// group, and whether the journal has failed.
 //
 // It is never synced. After the death of the process alone it is in the page
 // cache and says what was acknowledged, so a bad record up to there is

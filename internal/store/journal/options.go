@@ -3,6 +3,7 @@ package journal
 import (
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
@@ -29,6 +30,9 @@ const (
 	// sourcesMax is how many segments one compaction takes: their ids
 	// must fit into the segment header.
 	sourcesMax = 256
+	// GroupWaitMax is the GroupWait of a host: a few flushes of a fast disk,
+	// half of one of a slow disk, and no delay that a client would notice.
+	GroupWaitMax = 2 * time.Millisecond
 )
 
 // Defaults of Options.
@@ -50,6 +54,10 @@ type Options struct {
 	SegmentBytes int64
 	// GroupBytes bounds one group commit.
 	GroupBytes int64
+	// GroupWait is how long a group waits at most, from its first entry on,
+	// until as many are queued as the last group has shown to be busy. 0:
+	// groups are what queues during a flush.
+	GroupWait time.Duration
 	// ReserveBytes is the size of the reserve file that is given up when
 	// the disk is full, so that owners can still delete. Negative: none.
 	ReserveBytes int64

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
+
+	"github.com/breakwater-mail/breakwater/internal/base/sys"
 )
 
 // request is an entry on its way into the log. It is used again for others.
@@ -74,12 +77,13 @@ func (r *request) finish(err error) {
 // the number of callers, who wait and whose memory the bodies are.
 type queue struct {
 	mu     sync.Mutex
-	some   sync.Cond // on mu: there are requests, or closed
-	list   []*request
-	closed bool
+	list   []*request    // guarded by mu
+	closed bool          // guarded by mu
+	want   int           // guarded by mu: how many must be queued for enough
+	enough chan struct{} // has room for one: want are queued, or closed
 }
 
-func (q *queue) init() { q.some.L = &q.mu }
+func (q *queue) init() { q.enough = make(chan struct{}, 1) }
 
 // put queues a request, unless the queue is closed.
 func (q *queue) put(r *request) bool {
@@ -89,23 +93,53 @@ func (q *queue) put(r *request) bool {
 		return false
 	}
 	q.list = append(q.list, r)
-	if len(q.list) == 1 {
-		q.some.Signal()
+	if len(q.list) == q.want {
+		q.tell()
 	}
 	return true
 }
 
-// take waits for requests and gives as many as fit into max bytes, at least
-// one, appended to into; none when the queue is closed and empty.
+// tell wakes the log's goroutine, now or when it next waits.
+func (q *queue) tell() {
+	select {
+	case q.enough <- struct{}{}:
+	default:
+	}
+}
+
+// gather waits for a request, and then for others until there are n, patience
+// at most. A closed queue is not waited for.
+func (q *queue) gather(n int, patience time.Duration, clock sys.Clock) {
+	for q.lacks(1) {
+		<-q.enough
+	}
+	if patience <= 0 || !q.lacks(n) {
+		return
+	}
+	late := clock.After(patience)
+	for q.lacks(n) {
+		select {
+		case <-q.enough:
+		case <-late:
+			return
+		}
+	}
+}
+
+// lacks tells whether fewer than n requests are queued and more can come. Then
+// enough is told of the n-th; it may also be told of an earlier wish.
+func (q *queue) lacks(n int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.want = n
+	return len(q.list) < n && !q.closed
+}
+
+// take gives as many requests as fit into max bytes, at least one if there is
+// one, appended to into.
 func (q *queue) take(into []*request, max int64) []*request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.list) == 0 {
-		if q.closed {
-			return into
-		}
-		q.some.Wait()
-	}
 	n := 0
 	for size := int64(0); n < len(q.list); n++ {
 		size += q.list[n].size
@@ -120,11 +154,11 @@ func (q *queue) take(into []*request, max int64) []*request {
 	return into
 }
 
-// empty tells whether nobody waits.
-func (q *queue) empty() bool {
+// len gives how many wait.
+func (q *queue) len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.list) == 0
+	return len(q.list)
 }
 
 // close ends the queue; it tells whether it was open.
@@ -133,7 +167,7 @@ func (q *queue) close() bool {
 	defer q.mu.Unlock()
 	was := !q.closed
 	q.closed = true
-	q.some.Broadcast()
+	q.tell()
 	return was
 }
 

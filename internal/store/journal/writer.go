@@ -23,10 +23,11 @@ type writer struct {
 	full    bool // the last attempt found no room
 	reserve bool // the reserve file is there
 
-	taken []*request
-	group []*request // those that were stamped
-	vec   vector
-	ext   []byte
+	taken   []*request
+	group   []*request // those that were stamped
+	company int        // callers that the last group has shown, in it and behind it
+	vec     vector
+	ext     []byte
 }
 
 // open makes the first segment of the run. A full disk is no reason not to
@@ -48,16 +49,19 @@ func (w *writer) open() error {
 }
 
 // run is the loop of the group commit: take what is queued, write it, sync
-// it, tell. The sync itself is what makes the next group grow; there is no
-// timer.
+// it, tell. Who was in the last group, or queued while it was synced, is
+// likely to come again soon: the next group waits for as many, GroupWait at
+// most. Who was alone is not waited for, so a lone caller never waits.
 func (w *writer) run() {
 	defer close(w.j.done)
 	for {
+		w.j.queue.gather(w.company, w.j.o.GroupWait, w.j.o.Clock)
 		w.taken = w.j.queue.take(w.taken[:0], w.j.o.GroupBytes)
 		if len(w.taken) == 0 {
 			break
 		}
 		w.j.busy.Store(w.j.o.Clock.Now().UnixNano())
+		w.company = 0
 		w.commit(w.taken)
 		w.j.busy.Store(0)
 		clear(w.taken)
@@ -185,9 +189,7 @@ func (w *writer) acknowledge() {
 		return
 	}
 	j.durable.Store(uint64(last))
-	if j.queue.empty() {
-		j.writeMark(false) // else the headers of the next group will tell
-	}
+	j.writeMark(false)
 	j.verdict.Unlock()
 
 	records := make([]Record, len(w.group))
@@ -212,6 +214,7 @@ func (w *writer) acknowledge() {
 	if w.onDurable != nil {
 		w.onDurable(records)
 	}
+	w.company = len(w.group) + j.queue.len()
 	for i, r := range w.group {
 		w.group[i] = nil
 		r.finish(nil)
