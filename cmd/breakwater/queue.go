@@ -25,7 +25,7 @@ type queueCmd struct {
 // chosen is what an action is done to.
 type chosen struct {
 	ID          string `arg:"" optional:"" help:"Id of a message, as list and the log have it."`
-	Destination string `help:"All for a domain or next hop." placeholder:"D"`
+	Destination string `help:"All for a domain, or that goes by a next hop." placeholder:"D"`
 	Account     string `help:"All that an account has submitted." placeholder:"ADDRESS"`
 	Sender      string `help:"All of a reverse-path; '<>' is the null one." placeholder:"ADDRESS"`
 	All         bool   `help:"All that wait."`
@@ -70,7 +70,7 @@ func recipients(n int) string {
 type queueListCmd struct {
 	where
 	table
-	Destination string `help:"Only for this domain or next hop." placeholder:"D"`
+	Destination string `help:"Only for this domain, or what goes by this next hop." placeholder:"D"`
 	Account     string `help:"Only what this account has submitted." placeholder:"ADDRESS"`
 	Sender      string `help:"Only of this reverse-path; '<>' is the null one." placeholder:"ADDRESS"`
 	State       string `help:"Only queued, deferred or held." placeholder:"STATE"`

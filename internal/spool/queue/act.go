@@ -12,7 +12,6 @@ import (
 
 	"github.com/breakwater-mail/breakwater/internal/base/telemetry"
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
-	"github.com/breakwater-mail/breakwater/internal/store/account"
 	"github.com/breakwater-mail/breakwater/internal/store/fate"
 	"github.com/breakwater-mail/breakwater/internal/store/journal"
 )
@@ -347,13 +346,13 @@ func (q *Queue) rows(m *fate.Message, refs []ref) []Row {
 		}
 		e := q.m.t.at(s)
 		row := Row{
-			ID: m.ID, LSN: r.lsn, Rcpt: r.rcpt, From: m.From, Account: account.ID(e.account),
+			ID: m.ID, LSN: r.lsn, Rcpt: r.rcpt, From: m.From, Account: q.m.owners[e.account],
 			Size: m.Size, Received: timeOf(nanos(e.received)), Destination: q.m.dests[e.dest].name,
-			State: e.shown(), Active: e.place == busy, Attempts: int(e.attempts),
+			State: e.shown(), Active: e.place == busy,
 		}
 		if r.rcpt < len(m.Recipients) {
 			of := m.Recipients[r.rcpt]
-			row.To, row.Last = of.Address, of.Last
+			row.To, row.Last, row.Attempts = of.Address, of.Last, of.Attempts
 		}
 		if row.State == fate.Held {
 			if row.Hold = q.heldWhy(e, m); row.Hold == "" {
@@ -387,11 +386,11 @@ func (q *Queue) heldWhy(e *entry, m *fate.Message) string {
 	case e.state == fate.Held:
 		return "" // whoever held it said why: it is its last event
 	case e.flags&flagAccount != 0:
-		return q.m.accounts[account.ID(e.account)]
+		return q.m.accounts[q.m.owners[e.account]]
 	case e.flags&flagRoute == 0:
 		return ""
 	}
-	o := fate.Open{LSN: m.LSN, Rcpt: int(e.rcpt), State: e.state, Received: m.Received, Account: account.ID(e.account)}
+	o := fate.Open{LSN: m.LSN, Rcpt: int(e.rcpt), State: e.state, Received: m.Received, Account: m.Account}
 	if o.Rcpt < len(m.Recipients) {
 		o.Domain, o.Route = m.Recipients[o.Rcpt].Address.Domain, m.Recipients[o.Rcpt].Route
 	}

@@ -193,7 +193,10 @@ func TestAct_selections(t *testing.T) {
 			{Selection{Account: 2}, 2},
 			{Selection{Account: 2, Sender: "one@demo.test"}, 0},
 			{Selection{Destination: "hop"}, 4},
-			{Selection{Destination: "x.test"}, 0},
+			{Selection{Destination: "x.test"}, 2},
+			{Selection{Destination: "z.test"}, 0},
+			{Selection{Destination: "y.test", Account: 1}, 1},
+			{Selection{Destination: "y.test", Account: 3}, 0},
 			{Selection{State: fate.Held}, 4},
 			{Selection{State: fate.Queued}, 0},
 			{Selection{ID: "m3", Account: 1, State: fate.Held}, 1},
@@ -216,6 +219,48 @@ func TestAct_selections(t *testing.T) {
 		}
 		if b := d.q.Backlog(); b.Total.Held != 4 || b.Total.Drain != 0 {
 			t.Errorf("backlog: %+v", b.Total)
+		}
+		end()
+	})
+}
+
+// TestAct_byDomain: what goes by a next hop is found by the domain of its
+// recipients as well, before and after it goes elsewhere.
+func TestAct_byDomain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, end := newDesk(t, Options{Router: func(o fate.Open) (string, string) {
+			if o.Route != "" {
+				return o.Route, ""
+			}
+			return "away.test", ""
+		}})
+		lsn := d.l.accept(mail("u@a.test", "v@a.test", "u@b.test"))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		for _, name := range []string{"away.test", "a.test", "smtp://other.test:25"} {
+			want := map[string]int{"away.test": 3, "a.test": 2}[name]
+			if rows := d.rows(Selection{Destination: name}); len(rows) != want {
+				t.Errorf("%s: %d rows, want %d", name, len(rows), want)
+			}
+		}
+		a := Selection{Destination: "a.test"}
+		d.act(2, Hold, a, Args{})
+		wantState(t, d.l, lsn, 1, fate.Held)
+		wantState(t, d.l, lsn, 2, fate.Deferred)
+		d.act(2, Reroute, a, Args{NextHop: "smtp://other.test:25"})
+		if rows := d.rows(Selection{Destination: "smtp://other.test:25"}); len(rows) != 2 {
+			t.Errorf("%d rows at the new hop", len(rows))
+		}
+		d.act(2, Requeue, a, Args{})
+		d.act(2, Retry, a, Args{})
+		d.act(2, Fail, a, Args{})
+		wantState(t, d.l, lsn, 0, fate.Bounced)
+		d.act(1, Reroute, Selection{Destination: "b.test"}, Args{NextHop: "smtp://other.test:25"})
+		wantState(t, d.l, lsn, 2, fate.Relayed)
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := len(d.q.m.byName); n != 0 {
+			t.Errorf("%d names are kept for nothing", n)
 		}
 		end()
 	})

@@ -200,7 +200,7 @@ func (q *Queue) judge(t *task, r Result, os []Outcome) []fall {
 			due[o.RetryAfter][step] = f.due
 			falls[i] = f
 		default:
-			falls[i] = fall{state: o.State, tried: true}
+			falls[i] = fall{state: o.State}
 		}
 	}
 	return falls
@@ -283,6 +283,6 @@ func (q *Queue) putOff(m *fate.Message, t *task, os []Outcome, falls []fall, whi
 	for _, i := range which {
 		os[i].State = fate.Deferred
 		os[i].Reason = cut(prefaced(os[i].Reason, "Refused for good, but the sender cannot be told yet: "), fate.ReasonMax)
-		falls[i] = fall{state: fate.Deferred, due: now.Add(untoldPause).UnixNano(), tried: true}
+		falls[i] = fall{state: fate.Deferred, due: now.Add(untoldPause).UnixNano()}
 	}
 }

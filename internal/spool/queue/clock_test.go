@@ -20,7 +20,7 @@ func TestMachine_clockSetBack(t *testing.T) {
 		switch {
 		case task.name == "down.test" && w.since() < year+2*time.Hour:
 			return answer{after: time.Second, health: Down}
-		case task.name == "later.test" && w.m.t.at(task.slots[0]).attempts == 0:
+		case task.name == "later.test" && w.m.t.at(task.slots[0]).state == fate.Queued:
 			return answer{after: time.Second, health: Busy}
 		}
 		return answer{after: time.Second, health: Up}

@@ -2,8 +2,8 @@ package queue
 
 import "time"
 
-// destination is where mail goes: a domain or a next hop. Times are
-// nanoseconds since 1970.
+// destination is where mail goes: a domain or a next hop; or a domain whose mail
+// all goes by some next hop. Times are nanoseconds since 1970.
 type destination struct {
 	name string
 	why  string // what it last failed by
@@ -11,6 +11,9 @@ type destination struct {
 	ready, waiting, parked slot // heaps
 	// How many entries there are, by what they count as.
 	queued, deferred, held, busy uint32
+	// addressed counts the entries whose recipient's domain it is, wherever
+	// they go: its name is needed to select them.
+	addressed uint32
 
 	jobs  uint16 // attempts under way
 	limit uint16 // of jobs, at present

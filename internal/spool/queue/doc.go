@@ -36,8 +36,8 @@
 // down. All methods may be called at any time.
 //
 // Limits: Options; the rest, each with its reason, in options.go. An open
-// recipient takes 56 octets and its place in a table of hashes; a destination
-// some 250.
+// recipient takes 48 octets and its place in a table of hashes; a destination
+// some 250, and so does a domain that all goes by a next hop.
 //
 // RFCs: 5321 §4.5.4.1 (retries), §4.5.5 (null reverse-path); 3461 §4.1 and
 // §5.2 (who is told of what), 3464 (reports, which mail/dsn makes).

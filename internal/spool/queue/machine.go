@@ -43,6 +43,8 @@ type machine struct {
 	kinAt    int64 // no kin before
 	scoutAt  int64 // 0: nothing is down
 
+	owners   []account.ID // by the place that entries have; [0] is nobody
+	byOwner  map[account.ID]uint32
 	accounts map[account.ID]string // held accounts, with the reason
 	sweeper  sweeper
 	rate     pace // of all
@@ -74,6 +76,7 @@ func newMachine(o Options, seed uint64) *machine {
 	m := &machine{
 		o: o, seed: seed, most: o.Workers, dests: []*destination{nil}, byName: map[string]uint32{},
 		timers: timers{ids: []uint32{0}}, accounts: map[account.ID]string{},
+		owners: []account.ID{0}, byOwner: map[account.ID]uint32{0: 0},
 	}
 	longest := slices.Max(append([]time.Duration{retryAfterMax, o.BackoffMax}, o.Schedule...))
 	m.longest = int64(longest + longest/8)
@@ -118,12 +121,12 @@ func (m *machine) add(now int64, o fate.Open, name, hold string) {
 	}
 	s := m.t.add(lsn, rcpt)
 	e := m.t.at(s)
-	e.account = uint64(o.Account)
-	e.dest = m.destination(name)
+	e.account = m.owner(o.Account)
+	e.dest, e.domain = m.destination(name), m.destination(string(o.Domain))
+	m.dests[e.domain].addressed++
 	// The clock may have been ahead.
 	e.due, e.received = min(secondsOf(o.Due), seconds(now+m.longest)), min(secondsOf(o.Received), seconds(now))
-	e.attempts = uint16(min(max(o.Attempts, 0), 1<<16-1))
-	e.step = uint8(min(int(e.attempts), m.resume))
+	e.step = uint8(min(max(o.Attempts, 0), m.resume))
 	e.state = o.State
 	if o.Warned {
 		e.flags |= flagWarned
@@ -158,11 +161,7 @@ func (m *machine) destination(name string) uint32 {
 	if id, ok := m.byName[name]; ok {
 		return id
 	}
-	top := m.o.PerDestination
-	if m.o.Limit != nil {
-		top = m.o.Limit(name)
-	}
-	top = min(max(top, 1), m.o.Workers, 1<<16-1)
+	top := min(m.o.PerDestination, m.o.Workers, 1<<16-1)
 	name = strings.Clone(name) // it may be part of something larger
 	d := &destination{name: name, top: uint16(top), limit: uint16(min(top, startLimit))}
 	id := uint32(len(m.dests))
@@ -174,6 +173,17 @@ func (m *machine) destination(name string) uint32 {
 	}
 	m.byName[name] = id
 	return id
+}
+
+// owner gives the place of an account. Accounts keep their places: there are
+// not many.
+func (m *machine) owner(id account.ID) uint32 {
+	at, ok := m.byOwner[id]
+	if !ok {
+		at = uint32(len(m.owners))
+		m.owners, m.byOwner[id] = append(m.owners, id), at
+	}
+	return at
 }
 
 // counter is where an entry counts.
@@ -233,10 +243,14 @@ func (m *machine) lay(now int64, s slot) {
 // forget drops a busy entry.
 func (m *machine) forget(now int64, s slot) {
 	e := m.t.at(s)
-	id := e.dest
-	m.dests[id].busy--
+	dest, domain := e.dest, e.domain
+	m.dests[dest].busy--
+	m.dests[domain].addressed--
 	m.t.remove(s)
-	m.look(now, id)
+	m.look(now, dest)
+	if domain != dest {
+		m.look(now, domain)
+	}
 }
 
 // look sees what is to be done about a destination next: whether it may go,
@@ -268,7 +282,7 @@ func (m *machine) look(now int64, id uint32) {
 
 func emptySince(d *destination, now int64) int64 {
 	switch {
-	case d.entries() > 0 || d.jobs > 0:
+	case d.entries() > 0 || d.addressed > 0 || d.jobs > 0:
 		return 0
 	case d.emptyAt != 0:
 		return d.emptyAt
@@ -448,7 +462,6 @@ func (m *machine) name(t *task) {
 type fall struct {
 	state  fate.State // Ended: it is forgotten
 	due    int64
-	tried  bool
 	step   bool // it counts in the schedule
 	parked bool // it waits for its destination, not for its time
 	warned bool
@@ -457,7 +470,7 @@ type fall struct {
 // fallOf says what becomes of an entry that was deferred.
 func (m *machine) fallOf(now int64, t *task, s slot, h Health, after time.Duration) fall {
 	e, d := m.t.at(s), m.dests[t.dest]
-	f := fall{state: fate.Deferred, tried: true, step: after == 0}
+	f := fall{state: fate.Deferred, step: after == 0}
 	again := t.first && e.flags&flagFirst != 0
 	if t.first {
 		e.flags |= flagFirst
@@ -504,9 +517,6 @@ func (m *machine) fell(now int64, s slot, f fall) {
 		return
 	}
 	e.state, e.due = f.state, seconds(f.due)
-	if f.tried && e.attempts < 1<<16-1 {
-		e.attempts++
-	}
 	if f.step && e.step < 255 {
 		e.step++
 	}

@@ -12,8 +12,9 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/store/journal"
 )
 
-// fill gives a machine n open recipients, of messages with two each.
-func fill(m *machine, n, domains int, now int64) {
+// fill gives a machine n open recipients, of messages with two each, that go by
+// a next hop if one is given.
+func fill(m *machine, n, domains int, hop string, now int64) {
 	names := make([]string, domains)
 	for i := range names {
 		names[i] = fmt.Sprintf("mail%06d.example.org", i)
@@ -27,8 +28,29 @@ func fill(m *machine, n, domains int, now int64) {
 		if i%3 == 0 {
 			o.State, o.Due, o.Attempts = fate.Deferred, timeOf(now+int64(i%3600)*1e9), 3
 		}
-		m.add(now, o, d, "")
+		to := hop
+		if to == "" {
+			to = d
+		}
+		m.add(now, o, to, "")
 	}
+}
+
+// TestMemory_givenBack: a queue that was long and is empty takes no memory.
+func TestMemory_givenBack(t *testing.T) {
+	m := testMachine(nil)
+	before, now := heapBytes(), start().UnixNano()
+	fill(m, 100_000, 1, "", now)
+	for s := 1; m.t.count > 0; s++ {
+		m.lift(slot(s))
+		m.forget(now, slot(s))
+	}
+	if left := int64(heapBytes()) - int64(before); left > 1<<20 {
+		t.Errorf("%d octets are left", left)
+	}
+	m.verify(t, now)
+	fill(m, 10, 1, "", now)
+	m.verify(t, now)
 }
 
 func heapBytes() uint64 {
@@ -45,14 +67,15 @@ func TestMemory_million(t *testing.T) {
 	const n = 1_000_000
 	for _, c := range []struct {
 		domains int
+		hop     string // they all go by
 		most    uint64 // octets a recipient
-	}{{1, 100}, {200_000, 200}} {
-		t.Run(fmt.Sprintf("%d destinations", c.domains), func(t *testing.T) {
+	}{{1, "", 60}, {10_000, "smtp://relay.test:25", 65}, {200_000, "", 120}} {
+		t.Run(fmt.Sprintf("%d domains, hop %q", c.domains, c.hop), func(t *testing.T) {
 			before := heapBytes()
 			m := testMachine(nil)
 			now := start().UnixNano()
 			began := time.Now()
-			fill(m, n, c.domains, now)
+			fill(m, n, c.domains, c.hop, now)
 			loaded := time.Since(began)
 			first := m.step(now)
 			stepped := time.Since(began) - loaded
@@ -75,7 +98,7 @@ func BenchmarkAttempt(b *testing.B) {
 		b.Run(fmt.Sprintf("%d destinations", domains), func(b *testing.B) {
 			m := testMachine(func(o *Options) { o.PerDestination = 20 })
 			now := start().UnixNano()
-			fill(m, 100_000, domains, now)
+			fill(m, 100_000, domains, "", now)
 			lsn := journal.LSN(1 << 50)
 			for b.Loop() {
 				now += 1e5
@@ -95,7 +118,7 @@ func BenchmarkAttempt(b *testing.B) {
 func relayedAll(t *task) []fall {
 	falls := make([]fall, len(t.slots))
 	for i := range falls {
-		falls[i] = fall{state: fate.Relayed, tried: true}
+		falls[i] = fall{state: fate.Relayed}
 	}
 	return falls
 }
@@ -103,14 +126,14 @@ func relayedAll(t *task) []fall {
 // BenchmarkLoad reads a million recipients.
 func BenchmarkLoad(b *testing.B) {
 	for b.Loop() {
-		fill(testMachine(nil), 1_000_000, 200_000, start().UnixNano())
+		fill(testMachine(nil), 1_000_000, 200_000, "", start().UnixNano())
 	}
 }
 
 // BenchmarkBacklog looks at a million recipients.
 func BenchmarkBacklog(b *testing.B) {
 	m := testMachine(nil)
-	fill(m, 1_000_000, 200_000, start().UnixNano())
+	fill(m, 1_000_000, 200_000, "", start().UnixNano())
 	for b.Loop() {
 		m.backlog(start().UnixNano(), linesMax)
 	}

@@ -96,6 +96,11 @@ func (m *machine) verify(tb fatal, now int64) {
 		if d.down {
 			downs++
 		}
+		if d.entries() > 0 || d.addressed > 0 {
+			if d.emptyAt != 0 {
+				tb.Fatalf("%s is to be dropped", d.name)
+			}
+		}
 		jobs += int(d.jobs)
 		count += int(d.entries())
 	}
@@ -106,12 +111,13 @@ func (m *machine) verifyCounts(tb fatal, in map[slot]bool, count, jobs, downs in
 	tb.Helper()
 	n := 0
 	type counts struct{ queued, deferred, held, busy uint32 }
-	of := map[uint32]*counts{}
+	of, addressed := map[uint32]*counts{}, map[uint32]uint32{}
 	m.t.each(0, m.t.used, func(s slot, e *entry) {
 		n++
 		if of[e.dest] == nil {
 			of[e.dest] = &counts{}
 		}
+		addressed[e.domain]++
 		c := of[e.dest]
 		switch {
 		case e.place == busy:
@@ -133,6 +139,11 @@ func (m *machine) verifyCounts(tb fatal, in map[slot]bool, count, jobs, downs in
 		d := m.dests[id]
 		if *c != (counts{d.queued, d.deferred, d.held, d.busy}) {
 			tb.Fatalf("%s counts %+v, has %+v", d.name, counts{d.queued, d.deferred, d.held, d.busy}, *c)
+		}
+	}
+	for id, d := range m.dests {
+		if d != nil && d.addressed != addressed[uint32(id)] {
+			tb.Fatalf("%s is the domain of %d, counts %d", d.name, addressed[uint32(id)], d.addressed)
 		}
 	}
 	if n != count || n != m.t.count || jobs != m.active || downs != m.downs {

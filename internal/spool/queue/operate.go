@@ -17,25 +17,29 @@ type ref struct {
 // matcher is a Selection as far as the machine knows of it.
 type matcher struct {
 	lsn     journal.LSN // 0 is any
-	dest    uint32      // 0 is any
+	dest    uint32      // or domain; 0 is any
 	none    bool        // nothing can match
-	account account.ID
+	account uint32      // 0 is any
 	state   fate.State
 }
 
 func (m *machine) matcher(s Selection, lsn journal.LSN) matcher {
-	w := matcher{lsn: lsn, account: s.Account, state: s.State}
+	w := matcher{lsn: lsn, state: s.State}
+	known := true
 	if s.Destination != "" {
-		id, ok := m.byName[s.Destination]
-		w.dest, w.none = id, !ok
+		w.dest, known = m.byName[s.Destination]
 	}
+	if s.Account != 0 && known {
+		w.account, known = m.byOwner[s.Account]
+	}
+	w.none = !known
 	return w
 }
 
 func (w matcher) matches(e *entry) bool {
 	switch {
-	case w.none, w.lsn != 0 && uint64(w.lsn) != e.lsn, w.dest != 0 && w.dest != e.dest,
-		w.account != 0 && uint64(w.account) != e.account:
+	case w.none, w.lsn != 0 && uint64(w.lsn) != e.lsn, w.dest != 0 && w.dest != e.dest && w.dest != e.domain,
+		w.account != 0 && w.account != e.account:
 		return false
 	}
 	return w.state == 0 || w.state == e.shown()
@@ -121,8 +125,9 @@ func (m *machine) releaseAccount(now int64, id account.ID) {
 // relay changes all entries of an account, and puts those that are not busy
 // where they belong then.
 func (m *machine) relay(now int64, id account.ID, change func(*entry)) {
+	owner := m.owner(id)
 	m.t.each(0, m.t.used, func(s slot, e *entry) {
-		if e.account != uint64(id) {
+		if e.account != owner {
 			return
 		}
 		if e.place == busy {

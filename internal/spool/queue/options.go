@@ -26,8 +26,6 @@ type Options struct {
 	Workers int
 	// PerDestination is how many of them for one destination; default 20.
 	PerDestination int
-	// Limit, if set, is asked instead of PerDestination.
-	Limit func(destination string) int
 
 	// Schedule is how long a recipient waits after each attempt that was put
 	// off; the last one is repeated. RFC 5321 §4.5.4.1 asks for half an hour
@@ -52,7 +50,7 @@ type Options struct {
 }
 
 const (
-	maxDefault            = 2_000_000 // open recipients: 120 MB, see docs/operations/queue.md
+	maxDefault            = 2_000_000 // open recipients: 110 MB, see docs/operations/queue.md
 	workersMaxDefault     = 400       // attempts: some 100 KB each with TLS
 	perDestinationDefault = 20        // attempts at one destination: more looks like an attack to many
 

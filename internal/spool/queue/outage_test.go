@@ -41,7 +41,7 @@ func TestOutage_networkAway(t *testing.T) {
 
 func networkAway(t *testing.T, n int) {
 	const away, back, messages = time.Minute, 61 * time.Minute, 50_000
-	w := newWorld(t, func(o *Options) { o.Limit = func(string) int { return max(20, 200/n) } }, network(away, back))
+	w := newWorld(t, func(o *Options) { o.PerDestination = max(20, 200/n) }, network(away, back))
 	names := domains(n)
 	for i := range messages {
 		w.at(away+time.Duration(i)*(back-away)/messages, func() { w.accept(names[i*i%n]) })

@@ -167,7 +167,7 @@ type Args struct {
 // that sets nothing picks nothing, unless All is set.
 type Selection struct {
 	ID          string // of the message
-	Destination string
+	Destination string // where they go, or the domain of their addresses
 	Sender      string // the reverse-path; "<>" is the null one
 	Account     account.ID
 	State       fate.State // Queued, Deferred or Held; 0 is any

@@ -143,7 +143,7 @@ func (w *world) settle(t *task, a answer) {
 		} else if a.health == Up {
 			state = fate.Relayed
 		}
-		falls[i] = fall{state: state, tried: true}
+		falls[i] = fall{state: state}
 		if state == fate.Deferred {
 			falls[i] = w.m.fallOf(w.now, t, s, a.health, 0)
 		} else {
