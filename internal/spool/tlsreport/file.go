@@ -67,7 +67,9 @@ func decodeTally(b []byte) (tally, error) {
 		if bad != nil || err != nil || len(f.Policies) > policiesMax {
 			return tally{}, fmt.Errorf("%w: day %.20q, domain %.80q", errFile, f.Date, string(f.Domain))
 		}
+		t.forget(key{f.Date, domain})
 		t.domains[key{f.Date, domain}] = &f.account
+		t.octets += f.account.size()
 	}
 	return t, nil
 }

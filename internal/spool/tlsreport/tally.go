@@ -16,6 +16,10 @@ const (
 	// domainsMax of all days: some 1 KB each. A site of 1,000 people writes to
 	// some thousands a day; the mail of more is not reported on.
 	domainsMax = 20_000
+	// octetsMax of all together, about: three times what so many ordinary
+	// domains take. Beyond it sessions are counted and no new kinds told apart,
+	// so that nobody fills the memory with failures that are all different.
+	octetsMax = 64 << 20
 	// policiesMax of a domain in a day: it changes rarely, and has some hosts.
 	policiesMax = 8
 	// failuresMax kinds of a policy; more are counted, but not told apart.
@@ -32,6 +36,7 @@ const (
 // tally is what was counted and is not told yet, and what was sent.
 type tally struct {
 	domains map[key]*account
+	octets  int    // of domains
 	sent    []Sent // the oldest first
 	dirty   bool
 }
@@ -59,7 +64,7 @@ func (t *tally) add(now time.Time, s tlspolicy.Session) bool {
 		return true // or two hosts would tell each other of it for ever
 	}
 	if a == nil {
-		if len(t.domains) >= domainsMax {
+		if len(t.domains) >= domainsMax || t.octets >= octetsMax {
 			return false
 		}
 		if t.domains == nil {
@@ -67,13 +72,17 @@ func (t *tally) add(now time.Time, s tlspolicy.Session) bool {
 		}
 		a = &account{}
 		t.domains[k] = a
+		t.octets += a.size()
 	}
 	t.dirty = true
 	p := s.Policy
 	if f := s.Failure; f != nil && f.Policy != nil && f.Policy.Type() != tlspolicy.TypeNone {
 		p = f.Policy // that which would have applied
 	}
-	r := a.policy(describe(p, s.Policy.Domain))
+	room := t.octets < octetsMax
+	t.octets -= a.size()
+	defer func() { t.octets += a.size() }()
+	r := a.policy(describe(p, s.Policy.Domain), room)
 	if r == nil {
 		return false
 	}
@@ -82,8 +91,36 @@ func (t *tally) add(now time.Time, s tlspolicy.Session) bool {
 		return true
 	}
 	r.Summary.Failed++
-	fail(r, failureOf(s))
+	fail(r, failureOf(s), room)
 	return true
+}
+
+// size is about how many octets an account takes.
+func (a *account) size() int {
+	const fixed = 64 // of each
+	n := fixed
+	for i := range a.Policies {
+		p := &a.Policies[i]
+		n += fixed
+		for _, text := range [...]tlsrpt.Lines{p.Policy.Text, p.Policy.MX} {
+			for _, line := range text {
+				n += 16 + len(line)
+			}
+		}
+		for j := range p.Failures {
+			f := &p.Failures[j]
+			n += 2*fixed + len(f.Type) + len(f.Sender) + len(f.Host) + len(f.Helo) + len(f.Receiver) + len(f.Reason)
+		}
+	}
+	return n
+}
+
+// forget takes an account out.
+func (t *tally) forget(k key) {
+	if a := t.domains[k]; a != nil {
+		t.octets -= a.size()
+		delete(t.domains, k)
+	}
 }
 
 // copy shares nothing that changes.
@@ -97,13 +134,13 @@ func (a *account) copy() account {
 }
 
 // policy finds a policy's counts, or makes them; nil: there is no room.
-func (a *account) policy(p tlsrpt.Policy) *tlsrpt.PolicyResult {
+func (a *account) policy(p tlsrpt.Policy, room bool) *tlsrpt.PolicyResult {
 	for i := range a.Policies {
 		if q := &a.Policies[i].Policy; q.Type == p.Type && slices.Equal(q.Text, p.Text) && slices.Equal(q.MX, p.MX) {
 			return &a.Policies[i]
 		}
 	}
-	if len(a.Policies) >= policiesMax {
+	if len(a.Policies) >= policiesMax || !room {
 		return nil
 	}
 	a.Policies = append(a.Policies, tlsrpt.PolicyResult{Policy: p})
@@ -161,7 +198,7 @@ func printable(s string) tlsrpt.Text {
 }
 
 // fail counts a failure of a kind.
-func fail(r *tlsrpt.PolicyResult, f tlsrpt.Failure) {
+func fail(r *tlsrpt.PolicyResult, f tlsrpt.Failure, room bool) {
 	for i := range r.Failures {
 		have := r.Failures[i]
 		have.Sessions = 0
@@ -170,7 +207,7 @@ func fail(r *tlsrpt.PolicyResult, f tlsrpt.Failure) {
 			return
 		}
 	}
-	if len(r.Failures) < failuresMax {
+	if len(r.Failures) < failuresMax && room {
 		f.Sessions = 1
 		r.Failures = append(r.Failures, f)
 	}
@@ -197,7 +234,7 @@ func (t *tally) due(now time.Time, jitter func() time.Duration) []*job {
 		if a.Due.IsZero() {
 			day, err := time.Parse(time.DateOnly, k.date)
 			if err != nil {
-				delete(t.domains, k)
+				t.forget(k)
 				continue
 			}
 			a.Due = day.AddDate(0, 0, 1).Add(jitter())
@@ -230,7 +267,7 @@ func (t *tally) settle(j *job, now time.Time) {
 		a.Due = now.Add(retryPause)
 		return
 	}
-	delete(t.domains, j.key)
+	t.forget(j.key)
 	if len(a.Sent) == 0 && j.err == nil {
 		return // nobody wants it
 	}

@@ -300,22 +300,56 @@ func TestReports_endOfContext(t *testing.T) {
 	}
 }
 
+// TestReports_boundedOctets: failures that are all different are counted, and
+// told apart as far as there is room.
+func TestReports_boundedOctets(t *testing.T) {
+	f := newFixture(t)
+	const nearly = octetsMax - 100_000 // as if others took it
+	f.tally.octets = nearly
+	for i := range 20 {
+		for j := range policiesMax * failuresMax {
+			p := opportunistic(message.Domain(fmt.Sprintf("d%d.example", i)))
+			p.Text = []string{fmt.Sprint(j / failuresMax)}
+			s := session(p, tlspolicy.ValidationFailure)
+			s.Helo = fmt.Sprint(j) + strings.Repeat("x", 1000)
+			f.Session(s)
+		}
+	}
+	if n := f.tally.octets; n < octetsMax || n > octetsMax+1000 || len(f.tally.domains) == 20 {
+		t.Errorf("%d octets of %d domains", n, len(f.tally.domains))
+	}
+	p := opportunistic("d0.example")
+	p.Text = []string{"0"}
+	a := f.tally.domains[key{"2026-03-01", "d0.example"}]
+	before := a.Policies[0].Summary.Failed
+	f.Session(session(p, tlspolicy.CertificateExpired))
+	if got := a.Policies[0].Summary.Failed; got != before+1 {
+		t.Errorf("%d failures, want %d", got, before+1)
+	}
+	f.clock.Advance(12*time.Hour + jitterMax)
+	f.round(t.Context())
+	if f.tally.octets != nearly || len(f.tally.domains) != 0 {
+		t.Errorf("%d octets of %d domains are left", f.tally.octets-nearly, len(f.tally.domains))
+	}
+}
+
 // TestReports_wear: the file is not written every minute where it is large, but
 // what was sent is remembered at once.
 func TestReports_wear(t *testing.T) {
 	f := newFixture(t)
-	const domains = 5000
+	const domains = 3000
 	for i := range domains {
 		f.Session(session(opportunistic(message.Domain(fmt.Sprintf("d%d.example", i))), tlspolicy.StartTLSNotSupported))
 	}
 	h := &writes{FS: f.o.FS}
 	f.Reports.o.FS = h
-	for range 60 {
+	const minutes = 30
+	for range minutes {
 		f.Session(session(opportunistic("d1.example"), ""))
 		f.round(t.Context())
 		f.clock.Advance(runEvery)
 	}
-	if got := h.octets / 3600; got > saveOctetsASecond+saveOctetsASecond/2 || h.octets == 0 {
+	if got := h.octets / (60 * minutes); got > saveOctetsASecond+saveOctetsASecond/2 || h.octets == 0 {
 		t.Errorf("%d octets a second, want at most about %d", got, saveOctetsASecond)
 	}
 	f.clock.Advance(12*time.Hour + jitterMax)
@@ -399,12 +433,12 @@ func TestReports_bounded(t *testing.T) {
 func TestReports_policies(t *testing.T) {
 	var a account
 	for i := range policiesMax + 1 {
-		p := a.policy(tlsrpt.Policy{Type: "tlsa", Text: tlsrpt.Lines{tlsrpt.Text(fmt.Sprint(i))}})
+		p := a.policy(tlsrpt.Policy{Type: "tlsa", Text: tlsrpt.Lines{tlsrpt.Text(fmt.Sprint(i))}}, true)
 		if (p == nil) != (i == policiesMax) {
 			t.Errorf("policy %d: %v", i, p)
 		}
 	}
-	if p := a.policy(tlsrpt.Policy{Type: "tlsa", Text: tlsrpt.Lines{"3"}}); p != &a.Policies[3] {
+	if p := a.policy(tlsrpt.Policy{Type: "tlsa", Text: tlsrpt.Lines{"3"}}, true); p != &a.Policies[3] {
 		t.Error("a known policy was not found")
 	}
 }
