@@ -224,36 +224,25 @@ func (c *Client) startTLS(ctx context.Context, config *tls.Config) error {
 	return nil
 }
 
-// Reset gives a transaction up.
-func (c *Client) Reset(ctx context.Context) error { return c.simple(ctx, "RSET", 250) }
-
-// Noop asks whether the server is still there.
-func (c *Client) Noop(ctx context.Context) error { return c.simple(ctx, "NOOP", 250) }
-
 // Quit ends the session and closes the connection.
 func (c *Client) Quit(ctx context.Context) error {
-	err := c.simple(ctx, "QUIT", 221)
-	cerr := c.conn.Close()
-	c.dead = true
+	unwatch := c.watch(ctx)
+	r, err := c.command(ctx, "QUIT")
 	if err == nil {
-		return nil // the server has closed its side, or is about to: nothing can be lost
+		err = c.expect(&r, 221)
 	}
-	return errors.Join(err, cerr)
+	unwatch()
+	c.dead = true
+	if cerr := c.conn.Close(); err != nil {
+		return errors.Join(err, cerr)
+	}
+	return nil // the server has closed its side, or is about to: nothing can be lost
 }
 
 // Close closes the connection.
 func (c *Client) Close() error {
 	c.dead = true
 	return c.conn.Close()
-}
-
-func (c *Client) simple(ctx context.Context, line string, code int) error {
-	defer c.watch(ctx)()
-	r, err := c.command(ctx, line)
-	if err != nil {
-		return err
-	}
-	return c.expect(&r, code)
 }
 
 // expect makes an error of another reply than the one with this code. One that

@@ -190,6 +190,26 @@ func TestOptions_forbidden(t *testing.T) {
 	}
 }
 
+// TestRecent_bounded: whatever number of hosts is gone, so many are remembered,
+// and those that are over make room first.
+func TestRecent_bounded(t *testing.T) {
+	r := recent{keep: time.Minute}
+	began := time.Unix(1_000_000, 0)
+	for i := range recentMax {
+		r.note(fmt.Sprint("over", i), began)
+	}
+	later := began.Add(time.Minute)
+	for i := range recentMax {
+		r.note(fmt.Sprint("here", i), later)
+	}
+	if n := len(r.until); n != recentMax || !r.is("here0", later) || r.is("over1", later) {
+		t.Errorf("%d are remembered", n)
+	}
+	if r.note("more", later); len(r.until) > recentMax || !r.is("more", later) {
+		t.Errorf("%d are remembered", len(r.until))
+	}
+}
+
 func TestPool_idleConnectionsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"maps"
 	"sync"
 	"time"
 )
@@ -20,10 +21,14 @@ func (r *recent) is(key string, now time.Time) bool {
 	return now.Before(r.until[key])
 }
 
-// note remembers it. What is too much is forgotten: it is found out again.
+// note remembers it. Where there is too much, what is over is forgotten, and if
+// that is not enough, all: it is found out again.
 func (r *recent) note(key string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if len(r.until) >= recentMax {
+		maps.DeleteFunc(r.until, func(_ string, until time.Time) bool { return !now.Before(until) })
+	}
 	if r.until == nil || len(r.until) >= recentMax {
 		r.until = map[string]time.Time{}
 	}
