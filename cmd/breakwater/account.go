@@ -32,6 +32,8 @@ type accountCmd struct {
 	Revoke      accountRevokeCmd  `cmd:"" help:"Undo grant."`
 	Hold        accountHoldCmd    `cmd:"" help:"Stop what an account sends."`
 	Release     accountReleaseCmd `cmd:"" help:"End a hold."`
+
+	Networks accountNetworksCmd `cmd:"" help:"Show from where accounts send, the busiest networks first."`
 }
 
 // passwordBytesMax bounds a password's line: more than the 1,024 octets that

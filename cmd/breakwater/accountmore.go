@@ -275,3 +275,39 @@ func (a *accountReleaseCmd) Run(c console) error {
 	notes(c, answer)
 	return err
 }
+
+type accountNetworksCmd struct {
+	where
+	table
+	Limit int `help:"Show so many networks at most." default:"20"`
+}
+
+func (a *accountNetworksCmd) Help() string {
+	return "Recipients that all accounts together wrote to from each network (IPv4 /24, IPv6 /48), and the accounts that began within a day to write to strangers from there.\nExample: breakwater account networks --json"
+}
+
+func (a *accountNetworksCmd) Run(c console) error {
+	answer, err := a.ask(c, admin.Request{Op: admin.AccountNetworks, Limit: a.Limit})
+	if err != nil {
+		return err
+	}
+	rows := make([][]string, len(answer.Networks))
+	for i, n := range answer.Networks {
+		rows[i] = []string{
+			n.Network.String(), fmt.Sprintf("%d of %d", n.Hour, n.HourLimit), fmt.Sprintf("%d of %d", n.Day, n.DayLimit),
+			since(n.Last), networkState(n), strings.Join(n.Newcomers, " "),
+		}
+	}
+	return a.print(c, answer.Networks, "NETWORK\tHOUR\tDAY\tLAST\tSTATE\tNEW THERE", rows)
+}
+
+func networkState(n admin.SendingNetwork) string {
+	state := "ok"
+	if n.Hour >= n.HourLimit || n.Day >= n.DayLimit {
+		state = "limited"
+	}
+	if n.Crowded {
+		return strings.TrimPrefix(state+", crowded", "ok, ")
+	}
+	return state
+}

@@ -29,12 +29,17 @@ type holds struct {
 	out      *out
 	alarms   *alarm.Alarms
 	notices  chan account.Account
+	origins  origins
 	log      *slog.Logger
 }
 
 // newHolds takes over the holds of earlier runs, and hears of new ones.
 func newHolds(ctx context.Context, c Config, s *Store, o *out, a *alarm.Alarms, released func(account.ID), log *slog.Logger) (*holds, error) {
 	h := &holds{hostname: c.Hostname, store: s, out: o, alarms: a, notices: make(chan account.Account, noticesMax), log: telemetry.Logger(log, "holds")}
+	h.origins = origins{networks: o.learned.Networks, alarms: a, name: func(ctx context.Context, id account.ID) (message.Address, error) {
+		a, err := s.Accounts.ByID(ctx, id)
+		return a.Address, err
+	}}
 	s.Accounts.OnHold(func(a account.Account) {
 		h.held(a)
 		select {

@@ -201,6 +201,7 @@ func (a *away) run(ctx context.Context) error {
 	g.Go(func() error { return a.out.run(gctx) })
 	g.Go(func() error { return a.watch.run(gctx) })
 	g.Go(func() error { return a.holds.run(gctx) })
+	g.Go(func() error { return a.holds.origins.run(gctx) })
 	g.Go(func() error {
 		for {
 			select {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -25,11 +26,15 @@ const (
 	AccountForward Op = "account forward"
 	AccountHold    Op = "account hold"
 	AccountRelease Op = "account release"
+
+	AccountNetworks Op = "account networks" // only a running host can answer it
 )
 
 // Sending knows what accounts send; a *restraint.Restraint does.
 type Sending interface {
 	Standing(s restraint.Sender) restraint.Standing
+	// Networks tells from where they send, the busiest first.
+	Networks() []restraint.Network
 }
 
 // AccountRequest is what the requests above need besides the address. Targets
@@ -78,6 +83,47 @@ type SendingDetails struct {
 	Networks  int `json:"networks"` // in the last hour
 	Results   int `json:"results"`  // the last ones
 	Bounced   int `json:"bounced"`  // of those
+}
+
+// SendingNetwork is a row of "account networks": a network that accounts send
+// from, in recipients of all of them.
+type SendingNetwork struct {
+	Network   netip.Prefix `json:"network"`
+	Hour      int          `json:"hour"` // in the last hour
+	Day       int          `json:"day"`
+	HourLimit int          `json:"hour_limit"`
+	DayLimit  int          `json:"day_limit"`
+	Newcomers []string     `json:"newcomers,omitempty"` // accounts that began within a day to write to strangers from there
+	Crowded   bool         `json:"crowded,omitempty"`   // they are too many to be chance
+	Last      time.Time    `json:"last"`
+}
+
+// accountNetworks tells from where accounts send.
+func (x *Executor) accountNetworks(ctx context.Context, q Request, a *Answer) error {
+	if x.Sending == nil {
+		return ErrNoQueue
+	}
+	a.Networks = []SendingNetwork{}
+	for _, n := range x.Sending.Networks() {
+		if q.Limit > 0 && len(a.Networks) == q.Limit {
+			break
+		}
+		row := SendingNetwork{
+			Network: n.Network, Hour: n.Hour, Day: n.Day, HourLimit: n.HourLimit, DayLimit: n.DayLimit, Crowded: n.Crowded, Last: n.Last,
+		}
+		for _, id := range n.Newcomers {
+			acct, err := x.Accounts.ByID(ctx, id)
+			if errors.Is(err, account.ErrNoSuchUser) {
+				continue // it is no more
+			}
+			if err != nil {
+				return err
+			}
+			row.Newcomers = append(row.Newcomers, acct.Address.String())
+		}
+		a.Networks = append(a.Networks, row)
+	}
+	return nil
 }
 
 // about gives the account that a request is about, and what else it says.

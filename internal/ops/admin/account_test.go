@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -14,6 +15,34 @@ type fixed struct{ asked restraint.Sender }
 func (f *fixed) Standing(s restraint.Sender) restraint.Standing {
 	f.asked = s
 	return restraint.Standing{Hour: 3, HourLimit: int(s.Hour), Room: 97}
+}
+
+func (f *fixed) Networks() []restraint.Network {
+	return []restraint.Network{
+		{Network: netip.MustParsePrefix("192.0.2.0/24"), Hour: 3, HourLimit: 10, Newcomers: []account.ID{1, 99}, Crowded: true},
+		{Network: netip.MustParsePrefix("2001:db8::/48"), Day: 1},
+	}
+}
+
+// TestAccountNetworks: newcomers have their names, unless they are no more.
+func TestAccountNetworks(t *testing.T) {
+	x, _ := newExecutor(t)
+	if a := x.Do(t.Context(), Request{Op: AccountNetworks}); a.Error != ErrNoQueue.Error() {
+		t.Errorf("without a host: %+v", a)
+	}
+	x.Sending = &fixed{}
+	for _, q := range []Request{{Op: DomainAdd, Domain: "demo.test"}, {Op: AccountAdd, Address: "one@demo.test", Password: "a good password"}} {
+		if a := x.Do(t.Context(), q); a.Error != "" {
+			t.Fatal(a.Error)
+		}
+	}
+	a := x.Do(t.Context(), Request{Op: AccountNetworks})
+	if len(a.Networks) != 2 || !a.Networks[0].Crowded || a.Networks[0].HourLimit != 10 || len(a.Networks[0].Newcomers) != 1 || a.Networks[0].Newcomers[0] != "one@demo.test" {
+		t.Errorf("%+v", a)
+	}
+	if a := x.Do(t.Context(), Request{Op: AccountNetworks, Limit: 1}); len(a.Networks) != 1 {
+		t.Errorf("limited: %+v", a)
+	}
 }
 
 // Each request about an account says in words what was wrong, and account show

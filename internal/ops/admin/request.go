@@ -60,6 +60,8 @@ type Answer struct {
 	Password     string          `json:"password,omitempty"` // an app password that was made up
 	Notes        []string        `json:"notes,omitempty"`    // what else the operator should know
 
+	Networks []SendingNetwork `json:"networks,omitempty"`
+
 	Bans   *Bans      `json:"bans,omitempty"`
 	Ban    *BanAnswer `json:"ban,omitempty"`
 	Top    *Top       `json:"top,omitempty"`

@@ -32,9 +32,11 @@ type Watch struct {
 }
 
 // Keys of alarms: those of Watch, and what stands before the address of an
-// account whose outgoing mail was held.
+// account whose outgoing mail was held, or before a network that accounts send
+// from.
 const (
 	KeyHeld        = "account-held:"
+	KeyNetwork     = "network:"
 	KeyQueueAge    = "queue-age"
 	KeyQueueSize   = "queue-size"
 	KeyUnaccounted = "ledger-unaccounted"
