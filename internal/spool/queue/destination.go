@@ -104,13 +104,12 @@ func (m *machine) back(now int64, id uint32, limit uint16) {
 	m.unlist(id)
 	d.down, d.fails, d.until = false, 0, 0
 	d.limit = min(limit, d.top)
-	for d.parked != 0 {
-		s := d.parked
-		d.parked = m.t.pluck(d.parked, s)
-		e := m.t.at(s)
+	parked := d.parked
+	d.parked = 0
+	m.t.scatter(parked, func(s slot, e *entry) {
 		e.due, e.flags = 0, e.flags&^flagParked
 		d.ready = m.t.push(ready, d.ready, s)
-	}
+	})
 	m.kin(now, downAt)
 }
 

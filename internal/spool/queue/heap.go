@@ -72,6 +72,22 @@ func (t *table) pluck(root, s slot) slot {
 	return root
 }
 
+// scatter takes a heap apart and calls fn with all of its entries, which are
+// busy then, in no order: that is many times as quick as to pluck them.
+func (t *table) scatter(root slot, fn func(s slot, e *entry)) {
+	for left := []slot{root}; len(left) > 0; {
+		s := left[len(left)-1]
+		left = left[:len(left)-1]
+		if s == 0 {
+			continue
+		}
+		e := t.at(s)
+		left = append(left, e.next, e.child)
+		e.child, e.next, e.prev, e.place = 0, 0, 0, busy
+		fn(s, e)
+	}
+}
+
 // pairs makes one heap of a list of siblings: it melds them two by two, then
 // all of those from the last to the first. Without recursion: a list may be as
 // long as the queue.

@@ -138,3 +138,27 @@ func BenchmarkBacklog(b *testing.B) {
 		m.backlog(start().UnixNano(), linesMax)
 	}
 }
+
+// BenchmarkBack is a destination that is back after an outage for which a
+// million recipients waited.
+func BenchmarkBack(b *testing.B) {
+	now := start().UnixNano()
+	for b.Loop() {
+		b.StopTimer()
+		m := testMachine(nil)
+		fill(m, 1_000_000, 1, "", now)
+		now += int64(2 * time.Hour)
+		tasks := m.step(now)
+		m.heard(now, tasks[0], Down, "")
+		m.t.each(0, m.t.used, func(s slot, e *entry) {
+			if e.place != busy {
+				m.lift(s)
+				e.flags |= flagParked
+				m.lay(now, s)
+			}
+		})
+		b.StartTimer()
+		m.answered(now, tasks[0].dest)
+		m.step(now)
+	}
+}
