@@ -146,6 +146,7 @@ type away struct {
 	out     *out
 	watch   *watch
 	holds   *holds
+	hearing *hearing
 	read    message.Address // that reports on TLS come to; zero is none
 	reports chan string     // ids of messages to it
 }
@@ -163,7 +164,11 @@ func openAway(ctx context.Context, c Config, s *Store, e *edge, reg prometheus.R
 	if err != nil {
 		return nil, err
 	}
-	a := &away{out: o, watch: w, holds: h, reports: make(chan string, reportsMax)}
+	heard, err := openHearing(c, o, log)
+	if err != nil {
+		return nil, fmt.Errorf("policy.allow: %w", err)
+	}
+	a := &away{out: o, watch: w, holds: h, hearing: heard, reports: make(chan string, reportsMax)}
 	if c.TLSReport.Read != "" {
 		if a.read, err = message.ParseAddress(c.TLSReport.Read); err != nil {
 			return nil, fmt.Errorf("tlsrpt.read: %w", err)
@@ -175,6 +180,7 @@ func openAway(ctx context.Context, c Config, s *Store, e *edge, reg prometheus.R
 // heard notes what was taken from another host: whom our users hear from they
 // may well answer, and a report is read.
 func (a *away) heard(ctx context.Context, e *session.Envelope, id string) {
+	came := arrival{ip: e.RemoteIP, helo: e.Helo, from: e.From}
 	for _, r := range e.Recipients {
 		if r.To == a.read {
 			select {
@@ -184,15 +190,16 @@ func (a *away) heard(ctx context.Context, e *session.Envelope, id string) {
 			}
 		}
 		rs, err := a.out.store.Accounts.Resolve(ctx, r.To) // reads memory
-		if err != nil || e.From.IsZero() {
+		if err != nil {
 			continue
 		}
 		for _, to := range rs {
 			if !to.Remote() {
-				a.out.guard.Heard(to.Account, e.From)
+				came.to = append(came.to, to.Account)
 			}
 		}
 	}
+	a.hearing.note(came)
 }
 
 // run runs until ctx ends.
@@ -202,6 +209,7 @@ func (a *away) run(ctx context.Context) error {
 	g.Go(func() error { return a.watch.run(gctx) })
 	g.Go(func() error { return a.holds.run(gctx) })
 	g.Go(func() error { return a.holds.origins.run(gctx) })
+	g.Go(func() error { return a.hearing.run(gctx) })
 	g.Go(func() error {
 		for {
 			select {

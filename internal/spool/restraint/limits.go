@@ -25,8 +25,8 @@ const (
 	// heardMax bounds those who wrote to an account lately and are no
 	// strangers when they are answered: some weeks of a support desk.
 	heardMax = 512
-	// answersTimes as many as strangers may be answered in a week: senders are
-	// easily forged.
+	// answersTimes as many as strangers may be answered in a week: those who
+	// wrote first are known to have, but a thief may have people of his own.
 	answersTimes = 4
 	// networksPart of that is left to who comes from many networks, and
 	// bouncePart to whose mail bounces a good deal.

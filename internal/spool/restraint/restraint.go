@@ -206,8 +206,22 @@ func (r *Restraint) Withdrawn(s Sender, n int) {
 	}
 }
 
+// Strange tells whether somebody would be a stranger to an account that sends:
+// if not, it need not be found out who it was that wrote to the account.
+func (r *Restraint) Strange(id account.ID, who message.Address) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := r.books[id]
+	if b == nil {
+		return false
+	}
+	n := r.secret.name(who)
+	return b.known.find(n) < 0 && b.heard.find(n) < 0
+}
+
 // Heard says that somebody wrote to the account: whoever is answered is no
-// stranger. It is remembered of accounts that send.
+// stranger. It is remembered of accounts that send. Whoever calls it must know
+// that it was them: a sender is easily forged.
 func (r *Restraint) Heard(id account.ID, from message.Address) {
 	now := r.o.Clock.Now()
 	r.mu.Lock()

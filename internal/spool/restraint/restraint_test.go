@@ -551,3 +551,19 @@ func BenchmarkRecipient(b *testing.B) {
 		i += 37
 	}
 }
+
+// TestStrange: of whom it knows, and of accounts that send nothing, nothing need be
+// found out.
+func TestStrange(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.send(Sender{Account: 7}, people("friend", 0, 1))
+	h.Heard(7, person("asker", 0))
+	for who, want := range map[message.Address]bool{person("friend", 0): false, person("asker", 0): false, person("friend", 1): true} {
+		if got := h.Strange(7, who); got != want {
+			t.Errorf("%s: %t", who, got)
+		}
+		if h.Strange(8, who) {
+			t.Errorf("%s is strange to an account that sends nothing", who)
+		}
+	}
+}
