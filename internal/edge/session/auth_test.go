@@ -185,8 +185,22 @@ func TestMail_afterTheLoginWasTakenBack(t *testing.T) {
 		if got := c.say("MAIL FROM:<one@demo.test>"); !strings.HasPrefix(got, "250 ") {
 			t.Error(got)
 		}
-		c.say("RSET")
+		// It counts at each step of a transaction that was begun before.
+		c.say("RCPT TO:<one@demo.test>")
 		gone = true
+		for _, line := range []string{"RCPT TO:<two@demo.test>", "DATA"} {
+			if got := c.say(line); !strings.HasPrefix(got, "530 5.7.0 ") {
+				t.Errorf("%s: %s", line, got)
+			}
+		}
+		gone = false
+		for _, line := range []string{"MAIL FROM:<one@demo.test>", "RCPT TO:<one@demo.test>", "DATA"} {
+			c.say(line)
+		}
+		gone = true
+		if got := c.say("Subject: x\r\n\r\nx\r\n."); !strings.HasPrefix(got, "530 5.7.0 ") {
+			t.Errorf("the end of a message: %s", got)
+		}
 		if got := c.say("MAIL FROM:<one@demo.test>"); !strings.HasPrefix(got, "530 5.7.0 ") {
 			t.Error(got)
 		}

@@ -26,7 +26,8 @@
 //     451 4.3.0 on the wire and whole in the log.
 //   - Passwords are asked for under TLS only, never logged; a fault behind
 //     them is 454 4.7.0, counts against nobody and is never 535.
-//   - A login that no longer counts (Reviewer) begins no transaction.
+//   - A login that no longer counts (Reviewer) begins no transaction, and ends
+//     none: its message is refused.
 //   - What a client sent in the clear before TLS is thrown away at the switch.
 //   - A connection that is silent holds no read buffer (a plain socket) or
 //     one of 512 octets (TLS).

@@ -65,8 +65,9 @@ type Options struct {
 	// OnLogin hears of each login: with ok false of each wrong password, but
 	// not of faults. It must not block. nil: nobody wants to know.
 	OnLogin func(ip netip.Addr, ok bool)
-	// Current says whether a login still counts: it is asked at each MAIL, so
-	// that a new password ends what was begun under a stolen one. nil: the
+	// Current says whether a login still counts: it is asked at each step of a
+	// transaction, so that a new password ends what was begun under a stolen one.
+	// nil: the
 	// backend is asked if it is a Reviewer; else all logins count.
 	Current func(sasl.Identity) bool
 }

@@ -193,19 +193,30 @@ func (n *session) open() error {
 	}
 	n.env = n.d.Envelope()
 	n.facts(n.env)
-	if current := n.s.o.Current; current != nil && n.id.Account != 0 && !current(n.id) {
-		n.denied = &smtp.Reply{Code: 530, Enhanced: "5.7.0", Text: "Your password has changed, connect and log in again"}
-		return n.denied
+	if n.denied = n.lapsed(); n.denied == nil {
+		n.txn, n.denied = n.room.Open(n.work, n.env)
 	}
-	n.txn, n.denied = n.room.Open(n.work, n.env)
 	return n.denied
+}
+
+// lapsed refuses whoever has logged in with what no longer counts. It is asked
+// at each step up to the end of a body: a thief may have transactions open, and
+// bodies that trickle in, when the password is changed.
+func (n *session) lapsed() error {
+	if current := n.s.o.Current; current != nil && n.id.Account != 0 && !current(n.id) {
+		return &smtp.Reply{Code: 530, Enhanced: "5.7.0", Text: "Your password has changed, connect and log in again"}
+	}
+	return nil
 }
 
 // catchUp asks about recipients that were accepted before a hand-over, of
 // which there are most often none. If one is refused now, its client believes
 // otherwise, and none of the message may be taken for good.
 func (n *session) catchUp(accepted []smtp.Recipient) error {
-	if err := n.open(); err != nil || n.asked >= len(accepted) {
+	if err := n.open(); err != nil {
+		return err
+	}
+	if err := n.lapsed(); err != nil || n.asked >= len(accepted) {
 		return err
 	}
 	all := n.env.Recipients
@@ -283,6 +294,9 @@ func (n *session) bodyFailed(err error) smtp.Event {
 
 // commit takes the message over.
 func (n *session) commit() smtp.Event {
+	if err := n.lapsed(); err != nil {
+		return n.bodyFailed(err)
+	}
 	b := n.body
 	n.body = nil
 	size := n.d.Size()
