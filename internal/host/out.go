@@ -51,6 +51,7 @@ type out struct {
 	reports  *tlsreport.Reports // nil: none are sent
 	received *tlsreport.Archive // what other hosts report
 	own      *intake.Intake     // takes in what the host itself has to say
+	owes     chan struct{}      // wakes who reports successes
 	resolver *dns.Client        // nil: DNS is off
 }
 
@@ -61,7 +62,7 @@ func openOut(c Config, s *Store, resolver *dns.Client, reg prometheus.Registerer
 	if err != nil {
 		return nil, fmt.Errorf("hostname: %w", err)
 	}
-	o := &out{c: c, store: s, resolver: resolver, log: telemetry.Logger(log, "out")}
+	o := &out{c: c, store: s, owes: make(chan struct{}, 1), resolver: resolver, log: telemetry.Logger(log, "out")}
 	if o.keys, err = dkim.Open(dkim.Options{Dir: c.DirPath(c.DKIM.Dir), Log: log}); err != nil {
 		// The other domains' keys are there: mail of this one leaves unsigned
 		// rather than nobody's leaving at all.
@@ -301,6 +302,12 @@ func (c *Config) openSRS() (*mailauth.SRS, error) {
 func (o *out) intake(i intake.Options, log *slog.Logger) *intake.Intake {
 	i.Hostname, i.MessageSize = o.c.Hostname, int64(o.c.SMTP.MessageSize)
 	i.Ready, i.Log = o.store.ready, log
+	i.Owes = func() {
+		select {
+		case o.owes <- struct{}{}:
+		default: // it is awake, or will be
+		}
+	}
 	i.Queue, i.SRS, i.Routed = o.queue, o.srs, o.routed
 	if o.c.DKIM.Sign {
 		i.Signer = signer{o.keys}
@@ -334,6 +341,7 @@ func (o *out) run(ctx context.Context) error {
 	g.Go(func() error { return ignoreEnd(gctx, o.policies.Run(gctx)) })
 	g.Go(func() error { return ignoreEnd(gctx, o.delivery.Run(gctx)) })
 	g.Go(func() error { return ignoreEnd(gctx, o.queue.Run(gctx)) })
+	g.Go(func() error { return ignoreEnd(gctx, o.own.RunReceipts(gctx, o.store.Fates, o.owes)) })
 	g.Go(func() error { return ignoreEnd(gctx, o.store.Fates.Run(gctx)) })
 	g.Go(func() error { return ignoreEnd(gctx, o.store.Accounts.Run(gctx)) })
 	g.Go(func() error { return ignoreEnd(gctx, o.learned.Run(gctx)) })

@@ -214,7 +214,7 @@ func (c *outCheck) senders(m *fate.Message) {
 	if m.Source == fate.System {
 		return
 	}
-	failed, passed, all := map[string]int{}, map[string]int{}, map[string]int{}
+	failed, passed, here, all := map[string]int{}, map[string]int{}, map[string]int{}, map[string]int{}
 	for i := range m.Recipients {
 		r := &m.Recipients[i]
 		named := r.Address.String()
@@ -228,6 +228,9 @@ func (c *outCheck) senders(m *fate.Message) {
 		if r.State == fate.Bounced && (r.Notify == 0 || r.Notify&smtp.NotifyFailure != 0) {
 			failed[named]++
 		}
+		if r.Account != 0 && r.Notify&smtp.NotifySuccess != 0 {
+			here[named] = 1
+		}
 		if site := c.w.net.sites[string(r.Address.Domain)]; r.State == fate.Relayed && r.Notify&smtp.NotifySuccess != 0 && !site.dsn {
 			passed[named]++
 		}
@@ -236,14 +239,13 @@ func (c *outCheck) senders(m *fate.Message) {
 		if got := c.told[outTold{m.MessageID, named, dsn.Failed}]; got != failed[named] {
 			c.wrong("%s failed %d times for %s, and %s was told %d times", m.MessageID, failed[named], named, m.From, got)
 		}
-		// A report of success that finds no room is not sent later.
-		if got := c.told[outTold{m.MessageID, named, dsn.Relayed}]; got > passed[named] || got < passed[named] && !c.w.filled {
+		if got := c.told[outTold{m.MessageID, named, dsn.Relayed}]; got > passed[named] || got < passed[named] && c.end {
 			c.wrong("%s was relayed for %s, and %s was told %d times", m.MessageID, named, m.From, got)
 		}
 		if got := c.told[outTold{m.MessageID, named, dsn.Delayed}]; got > n {
 			c.wrong("%s was warned of %s for %s %d times (was the disk full: %t); %s", m.From, m.MessageID, named, got, c.w.filled, c.warnings(m))
 		}
-		if got := c.told[outTold{m.MessageID, named, dsn.Delivered}] + c.told[outTold{m.MessageID, named, dsn.Expanded}]; got > 1 {
+		if got := c.told[outTold{m.MessageID, named, dsn.Delivered}] + c.told[outTold{m.MessageID, named, dsn.Expanded}]; got > 1 || got < here[named] && c.end {
 			c.wrong("%s was told %d times that %s has come to %s", m.From, got, m.MessageID, named)
 		}
 	}

@@ -236,7 +236,7 @@ func (w *outWorld) open() *outHost {
 		w.t.Errorf("open: %v", err)
 		return nil
 	}
-	h := &outHost{w: w, store: s, out: &out{c: c, store: s}}
+	h := &outHost{w: w, store: s, out: &out{c: c, store: s, owes: make(chan struct{}, 1)}}
 	o := h.out
 	o.srs, err = mailauth.NewSRS(mailauth.SRSOptions{Domain: "sim.test", Secrets: [][]byte{[]byte("0123456789abcdef")}, Clock: sys.RealClock()})
 	if err != nil {
@@ -273,6 +273,7 @@ func (h *outHost) run() (end func()) {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ignoreEnd(gctx, h.out.delivery.Run(gctx)) })
 	g.Go(func() error { return ignoreEnd(gctx, h.out.queue.Run(gctx)) })
+	g.Go(func() error { return ignoreEnd(gctx, h.out.own.RunReceipts(gctx, h.store.Fates, h.out.owes)) })
 	g.Go(func() error { return ignoreEnd(gctx, h.store.Fates.Run(gctx)) })
 	g.Go(func() error { return ignoreEnd(gctx, h.store.Mailboxes.Run(gctx)) })
 	return func() {

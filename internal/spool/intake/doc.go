@@ -23,9 +23,11 @@
 // Invariants. I1: Commit and Post return nil only after the journal said durable.
 // I2: each account and each address elsewhere gets a message once, however it
 // was named. I3: filings and fates are in the same record, and so are the changes
-// that a posted message tells of. Whatever can refuse a recipient does so at RCPT
-// TO or before the 250. What an address of ours has forwarded it does not forward
-// again (Delivered-To); nobody's only copy goes with that.
+// that a posted message tells of. A report of success is owed by the record that
+// says of the success, until the record of the report itself (RunReceipts).
+// Whatever can refuse a recipient does so at RCPT TO or before the 250. What an
+// address of ours has forwarded it does not forward again (Delivered-To);
+// nobody's only copy goes with that.
 //
 // Quota: a recipient is refused with 452 while all accounts that it leads to are
 // over their quotas. A quota is a brake and no wall: the message that crosses

@@ -52,6 +52,9 @@ type Options struct {
 	Limiter Limiter
 	// Correspondents learns whom users write to; nil: nobody does.
 	Correspondents Correspondents
+	// Owes is called when a report of success has come to be owed: it wakes
+	// RunReceipts. nil: nothing is woken.
+	Owes func()
 	// AnyFrom lets users write whatever they like into From and Sender; the
 	// envelope's sender is theirs in any case.
 	AnyFrom bool
@@ -80,6 +83,9 @@ func New(o Options, accounts *account.Store, mailboxes *mailbox.Store) *Intake {
 	}
 	if o.Ready == nil {
 		o.Ready = func() error { return nil }
+	}
+	if o.Owes == nil {
+		o.Owes = func() {}
 	}
 	o.Log = telemetry.Logger(o.Log, "intake")
 	return &Intake{o: o, accounts: accounts, mailboxes: mailboxes}

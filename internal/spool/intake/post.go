@@ -53,6 +53,7 @@ func (i *Intake) post(ctx context.Context, p Post) (string, error) {
 		}
 		t.d.Also = fate.AppendChange(t.d.Also, &c)
 	}
+	t.d.Also = fate.AppendTold(t.d.Also, p.Told)
 	if _, _, err := i.mailboxes.Deliver(ctx, body, t.d); err != nil {
 		body.Abort()
 		return "", storeReply(err)

@@ -1,6 +1,7 @@
 package intake
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -18,6 +19,66 @@ func (r *room) sent(local string) []string {
 		r.t.Fatal(err)
 	}
 	return r.in(a.ID, "Sent")
+}
+
+// receipts makes the reports that are owed.
+func (r *room) receipts() {
+	r.t.Helper()
+	must(r.t, r.Receipts(r.t.Context(), r.fates))
+}
+
+// A report that finds no room, or that a crash comes before, is owed on and
+// made later, once.
+func TestReceipt_owed(t *testing.T) {
+	r, _ := forwarding(t, Options{Submission: true})
+	a, err := r.accounts.Get(t.Context(), addr(t, "one@demo.test"))
+	must(t, err, r.mailboxes.Provision(t.Context(), a.ID))
+	full := errors.New("disk full")
+	woken, ready := 0, error(nil)
+	r.Intake.o.Owes = func() { woken++ }
+	r.Intake.o.Ready = func() error { return ready }
+	e := r.from("one", "one@demo.test")
+	e.Recipients[0].Notify = smtp.NotifySuccess
+	_, err = r.send(e, subject("x"))
+	must(t, err)
+	ready = full
+	if err := r.Receipts(t.Context(), r.fates); !errors.Is(err, full) || woken != 1 {
+		t.Errorf("reported on a full disk: %v; woken %d times", err, woken)
+	}
+	ready = nil
+	if n := len(r.sent("one")); n != 0 {
+		t.Errorf("%d receipts", n)
+	}
+	for range 2 {
+		r.receipts()
+		if n := len(r.sent("one")); n != 1 {
+			t.Errorf("%d receipts, want 1", n)
+		}
+	}
+}
+
+// What the queue owes is told as what it was.
+func TestReceipt_relayed(t *testing.T) {
+	r, _ := forwarding(t, Options{Submission: true})
+	a, err := r.accounts.Get(t.Context(), addr(t, "one@demo.test"))
+	must(t, err, r.mailboxes.Provision(t.Context(), a.ID))
+	e := r.from("one", "z@b.example")
+	e.Recipients[0].Notify = smtp.NotifySuccess
+	id, err := r.send(e, subject("x"))
+	must(t, err)
+	m, err := r.fates.ByID(t.Context(), id)
+	must(t, err)
+	must(t, r.fates.Commit(t.Context(), fate.Change{LSN: m.LSN, Rcpt: []int{0}, Owe: fate.ToldRelayed,
+		Event: fate.Event{State: fate.Relayed, Via: "mx.b.example [192.0.2.1]:25", Reply: "250 ok"}}))
+	r.receipts()
+	sent := r.sent("one")
+	if len(sent) != 1 {
+		t.Fatalf("%d receipts", len(sent))
+	}
+	report, err := dsn.Parse(strings.NewReader(sent[0]), int64(len(sent[0])))
+	if err != nil || len(report.Recipients) != 1 || report.Recipients[0].Action != dsn.Relayed || report.Recipients[0].Final.String() != "z@b.example" {
+		t.Errorf("reported %+v, %v", report.Recipients, err)
+	}
 }
 
 func TestReceipt_toASenderHere(t *testing.T) {
@@ -40,6 +101,7 @@ func TestReceipt_toASenderHere(t *testing.T) {
 			t.Errorf("%v: notify %v, want %v", m.Recipients[n].Address, got, want)
 		}
 	}
+	r.receipts()
 	sent := r.sent("one")
 	if len(sent) != 1 {
 		t.Fatalf("%d receipts", len(sent))
@@ -65,6 +127,7 @@ func TestReceipt_toOthersAndToNobody(t *testing.T) {
 	r, _ := newOutgoing(t, Options{}, "one", "two")
 	must(t, r.accounts.SetForward(t.Context(), addr(t, "two@demo.test"), account.Forward{Targets: parse(t, "k@b.example"), NoCopy: true}))
 	sources := func() (n int) {
+		r.receipts()
 		err := r.fates.Trace(t.Context(), fate.Find{Address: "x@y.example"}, func(m *fate.Message) error {
 			if m.Source == fate.System {
 				n++

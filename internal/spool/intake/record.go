@@ -66,13 +66,17 @@ func (b *Body) commit(ctx context.Context) (string, error) {
 	if d.Also = fate.AppendAccepted(nil, m); len(d.Also) > factsOctetsMax {
 		return "", &smtp.Reply{Code: 452, Enhanced: "4.5.3", Text: "Too many long recipients, send to fewer at once"}
 	}
+	owed := b.owed()
+	d.Also = fate.AppendOwed(d.Also, owed)
 	lsn, _, err := b.in.mailboxes.Deliver(ctx, b.body, d)
 	if err != nil {
 		return "", storeReply(err)
 	}
 	m.LSN = lsn
 	b.tell()
-	b.receipt(ctx, m)
+	if len(owed.Successes) > 0 {
+		b.in.o.Owes()
+	}
 	return b.id, nil
 }
 

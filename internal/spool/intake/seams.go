@@ -65,6 +65,7 @@ type Post struct {
 	// Changes are facts of other messages that are to become true together
 	// with this message: that a recipient bounced, and this tells of it.
 	Changes []fate.Change
+	Told    fate.Owed // reports of success that this message is
 	// Receipt files the message for accounts of ours where they keep what
 	// they sent, as seen, rather than in their INBOX.
 	Receipt bool

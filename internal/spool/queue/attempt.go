@@ -262,14 +262,25 @@ func (q *Queue) record(ctx context.Context, m *fate.Message, t *task, os []Outco
 		failed = nil
 	}
 	done := q.pick(m, t, os, 0, wantsSuccess)
+	owed := map[int]bool{}
 	if len(done) > 0 && !q.report(ctx, m, success, t, os, falls, done) {
-		done = nil // the message has arrived: that its sender is not told is the smaller harm
+		for _, i := range done { // the message has arrived; its sender is told when that can be
+			owed[i] = true
+		}
+		done = nil
 	}
 	told := map[int]bool{}
 	for _, i := range append(failed, done...) {
 		told[i] = true
 	}
-	q.saver.save(ctx, changesOf(t, os, falls, func(i int) bool { return !told[i] }))
+	cs := changesOf(t, os, falls, func(i int) bool { return owed[i] })
+	for i := range cs {
+		cs[i].Owe = fate.ToldDelivered
+		if cs[i].State == fate.Relayed {
+			cs[i].Owe = fate.ToldRelayed
+		}
+	}
+	q.saver.save(ctx, append(cs, changesOf(t, os, falls, func(i int) bool { return !told[i] && !owed[i] })...))
 }
 
 // putOff defers recipients that were refused for good but whose sender cannot

@@ -119,6 +119,15 @@ func (w *applying) field(tag uint64, v []byte) error {
 			return err
 		}
 		return w.purge(&p)
+	case tagOwed, tagStateOwed, tagTold:
+		o, err := decodeOwed(v)
+		if err != nil {
+			return err
+		}
+		if tag == tagTold {
+			return w.told(&o)
+		}
+		return w.owe(&o)
 	case tagStateMessage:
 		m, err := decodeMessageState(v)
 		if err != nil {
@@ -195,6 +204,11 @@ func (w *applying) change(c *Change) error {
 		}
 		r.changed, r.last = micros(e.At), w.r.LSN
 		r.events = remember(r.events, e)
+		if c.Owe != 0 {
+			if err := w.owe(&owed{c.LSN, []int{n}, c.Owe}); err != nil {
+				return err
+			}
+		}
 		w.tell(r, false)
 	}
 	return nil
@@ -235,6 +249,10 @@ func (a *applier) open(conn *sqlite.Conn, p place) (*row, error) {
 func (w *applying) state(m *messageState) error {
 	if m.facts != nil {
 		if err := w.accepted(m.lsn, m.facts); err != nil {
+			return err
+		}
+		// What is still owed follows.
+		if err := exec(w.conn, "DELETE FROM fate_owed WHERE lsn = ?", int64(m.lsn)); err != nil {
 			return err
 		}
 	}

@@ -29,7 +29,7 @@ func tables(t *testing.T) *sqlite.Conn {
 func dump(t *testing.T, conn *sqlite.Conn) string {
 	t.Helper()
 	var b strings.Builder
-	for _, table := range []string{"fate_messages", "fate_open", "fate_ended", "fate_days", "fate_unread", "fate_names", "fate_purged"} {
+	for _, table := range []string{"fate_messages", "fate_open", "fate_ended", "fate_days", "fate_owed", "fate_unread", "fate_names", "fate_purged"} {
 		err := each(conn, "SELECT * FROM "+table+" ORDER BY 1", func(st *sqlite.Stmt) error {
 			b.WriteString(table)
 			for i := range st.ColumnCount() {

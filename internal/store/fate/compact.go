@@ -14,9 +14,10 @@ import (
 func (s *Store) Owns(tag uint64) bool { return tag >= tagFirst && tag <= tagLast }
 
 // Holds implements mailbox.Other: a message is wanted while it has recipients
-// who have not got it, those that the operator was told of included.
+// who have not got it, those that the operator was told of included, and while
+// its sender is to get a report that returns its header.
 func (s *Store) Holds(conn *sqlite.Conn, message journal.LSN) (held bool, err error) {
-	err = each(conn, "SELECT 1 FROM fate_messages WHERE lsn = ? AND (queued > 0 OR set_aside > 0)", func(*sqlite.Stmt) error {
+	err = each(conn, "SELECT 1 FROM fate_messages AS m WHERE lsn = ? AND (queued > 0 OR set_aside > 0 OR EXISTS (SELECT 1 FROM fate_owed AS o WHERE o.lsn = m.lsn))", func(*sqlite.Stmt) error {
 		held = true
 		return nil
 	}, int64(message))
@@ -60,6 +61,13 @@ func (n *notes) Drop(r journal.Record) error {
 			m, err := decodeMessageState(v)
 			n.note(m.lsn)
 			return err
+		case tagOwed, tagStateOwed, tagTold:
+			o, err := decodeOwed(v)
+			if o.lsn == 0 {
+				o.lsn = r.LSN
+			}
+			n.note(o.lsn)
+			return err
 		case tagPurged, tagStatePurged: // always said
 			_, err := decodePurged(v)
 			return err
@@ -98,8 +106,18 @@ func (n *notes) States(conn *sqlite.Conn, write func([]byte) error) error {
 		if err != nil {
 			return fmt.Errorf("read books of message %s: %w", lsn, err)
 		}
+		if len(ms) == 0 {
+			continue
+		}
+		o, err := readOwed(conn, lsn)
+		if err != nil {
+			return fmt.Errorf("read reports that are owed of message %s: %w", lsn, err)
+		}
 		for i := range ms {
-			if buf = ms[i].append(buf); len(buf) < stateBytes {
+			if buf = ms[i].append(buf); i == 0 {
+				buf = o.append(buf, tagStateOwed)
+			}
+			if len(buf) < stateBytes {
 				continue
 			}
 			if err := write(buf); err != nil {

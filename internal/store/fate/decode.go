@@ -195,6 +195,8 @@ func decodeChange(b []byte) (Change, error) {
 		case fieldRoute:
 			route := string(v)
 			c.Route = &route
+		case fieldSuccess:
+			c.Owe, err = number[Success](v)
 		case fieldEvents:
 			var es []Event
 			if es, err = unpackEvents(v, nil); err == nil && len(es) != 1 {

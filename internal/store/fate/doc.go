@@ -13,7 +13,7 @@
 // record of the message, so that a 250 and its consequences are one fdatasync.
 // What happens later comes through Commit, or through AppendChange in the
 // record of the DSN that tells of it. The queue reads Open once and is then told
-// by OnUpdate; Load gives an attempt what it must know; Sums and Trace are the
+// by OnUpdate; Owed are reports of success that are still to be made; Load gives an attempt what it must know; Sums and Trace are the
 // books.
 //
 // Tables. Facts never change and are one row; recipients have rows of their own

@@ -216,6 +216,44 @@ func TestRecount_finds(t *testing.T) {
 	}
 }
 
+// A report of success is owed from the success on until it is made, whatever is
+// rebuilt in between: it is neither lost nor made twice.
+func TestOwed(t *testing.T) {
+	w := newWorld(t, 0)
+	owed := func() string {
+		all := []fate.Owed{}
+		must(t, w.s.Owed(background, func(o fate.Owed) { all = append(all, o) }))
+		return fmt.Sprint(all)
+	}
+	a, b := w.message("A", 3), w.message("B", 1)
+	for i := range a.Recipients {
+		a.Recipients[i].State = fate.Delivered
+	}
+	w.also = fate.AppendOwed(nil, fate.Owed{Successes: map[int]fate.Success{0: fate.ToldDelivered, 2: fate.ToldExpanded}})
+	must(t, w.deliver(a, nil))
+	must(t, w.deliver(b, nil))
+	must(t, w.s.Commit(background, fate.Change{LSN: b.LSN, Rcpt: []int{0}, Event: fate.Event{State: fate.Relayed}, Owe: fate.ToldRelayed},
+		fate.Change{LSN: a.LSN, Rcpt: []int{1}, Event: fate.Event{State: fate.Relayed}, Owe: fate.ToldRelayed})) // has ended before
+	both := fmt.Sprintf("[{%v map[0:1 2:3]} {%v map[0:2]}]", a.LSN, b.LSN)
+	if got := owed(); got != both {
+		t.Errorf("owed are %s, want %s", got, both)
+	}
+	w.clock.Advance(90 * 24 * time.Hour)
+	if n, err := w.s.Purge(background); n != 0 || err != nil || owed() != both {
+		t.Errorf("%d books purged, %v; owed are %s", n, err, owed())
+	}
+	must(t, w.same())
+	w.also = fate.AppendTold(nil, fate.Owed{LSN: a.LSN, Successes: map[int]fate.Success{0: fate.ToldDelivered, 2: fate.ToldExpanded}})
+	must(t, w.deliver(w.message("report", 1), nil))
+	must(t, w.same())
+	if got, want := owed(), fmt.Sprintf("[{%v map[0:2]}]", b.LSN); got != want {
+		t.Errorf("owed are %s, want %s", got, want)
+	}
+	if n, err := w.s.Purge(background); n != 1 || err != nil {
+		t.Errorf("%d books purged, %v", n, err)
+	}
+}
+
 // A message of which the facts cannot be read was answered with a 250, and
 // nobody knows for whom it is: it is named for as long as that is so.
 func TestSums_unreadable(t *testing.T) {
@@ -257,6 +295,7 @@ func TestTrace(t *testing.T) {
 		"id":               {fate.Find{ID: "M77"}, "[M77]"},
 		"message id":       {fate.Find{MessageID: "M78@demo.test"}, "[M78]"},
 		"with brackets":    {fate.Find{MessageID: "<M78@demo.test>"}, "[M78]"},
+		"with one bracket": {fate.Find{MessageID: "<M78@demo.test"}, "[M78]"},
 		"alias":            {fate.Find{Address: "alias4@DEMO.test"}, "[M304 M4]"},
 		"no address":       {fate.Find{Address: "alias4"}, "[]"},
 		"sender":           {fate.Find{Address: "<one@demo.test>", Limit: 2}, "[M599 M598]"},

@@ -76,8 +76,5 @@ func addressKey(text string) uint32 {
 
 // bracketed is a Message-ID as headers have it.
 func bracketed(id string) string {
-	if strings.HasPrefix(id, "<") {
-		return id
-	}
-	return "<" + id + ">"
+	return "<" + strings.TrimSuffix(strings.TrimPrefix(id, "<"), ">") + ">"
 }

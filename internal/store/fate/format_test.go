@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -258,6 +259,25 @@ func FuzzDecodeState(f *testing.F) {
 				t.Fatalf("cannot read back what was read: %v", err)
 			}
 			alike(t, "read back", again, p)
+		}
+	})
+}
+
+func FuzzDecodeOwed(f *testing.F) {
+	o := Owed{LSN: 7, Successes: map[int]Success{0: ToldDelivered, 3: ToldDelivered}}
+	f.Add(value(AppendOwed(nil, o)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		o, err := decodeOwed(b)
+		if err != nil {
+			return
+		}
+		all := Owed{LSN: o.lsn, Successes: map[int]Success{}}
+		for _, n := range o.places {
+			all.Successes[n] = o.success
+		}
+		again, err := decodeOwed(value(AppendTold(nil, all)))
+		if err != nil || again.lsn != o.lsn || again.success != o.success || !slices.Equal(again.places, o.places) {
+			t.Fatalf("%+v was read back as %+v, %v", o, again, err)
 		}
 	})
 }

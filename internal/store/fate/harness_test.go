@@ -39,6 +39,7 @@ type world struct {
 	segment   int64
 	retention time.Duration
 	keep      time.Duration
+	also      []byte // goes with the next message
 
 	j *journal.Journal
 	x *index.Index
@@ -129,6 +130,7 @@ func (w *world) deliver(m *fate.Message, filings []mailbox.Filing, cs ...fate.Ch
 	for i := range cs {
 		also = fate.AppendChange(also, &cs[i])
 	}
+	also, w.also = append(also, w.also...), nil
 	m.LSN, _, err = w.m.Deliver(background, b, mailbox.Delivery{ID: m.ID, From: m.From, Received: m.Received, Filings: filings, Also: also})
 	if err != nil {
 		b.Abort()
@@ -163,7 +165,7 @@ func (w *world) findings() (all []string, err error) {
 func (w *world) dump() (string, error) {
 	var b strings.Builder
 	err := w.x.Read(background, func(conn *sqlite.Conn) error {
-		for _, table := range []string{"fate_messages", "fate_open", "fate_ended", "fate_days", "fate_unread", "fate_names", "fate_purged"} {
+		for _, table := range []string{"fate_messages", "fate_open", "fate_ended", "fate_days", "fate_owed", "fate_unread", "fate_names", "fate_purged"} {
 			st, _, err := conn.PrepareTransient("SELECT * FROM " + table + " ORDER BY 1")
 			if err != nil {
 				return err

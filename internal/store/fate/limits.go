@@ -60,6 +60,10 @@ const (
 	// unaccountedMax bounds the messages that Sums names.
 	unaccountedMax = 1_000
 
+	// owedMax bounds the reports of success that Owed gives at a time: those of
+	// messages to many are given in parts.
+	owedMax = 10_000
+
 	// domainsMax bounds the names that Open keeps to share them.
 	domainsMax = 100_000
 )

@@ -25,6 +25,7 @@ import (
 // model is what a Store should say, in memory.
 type model struct {
 	messages []*fate.Message // by LSN
+	owed     map[place]fate.Success
 }
 
 // accept notes a message as AppendAccepted reads it.
@@ -86,6 +87,9 @@ func (m *model) purge(before time.Time) (n int) {
 		old := msg.Received.Before(before) && !slices.ContainsFunc(msg.Recipients, func(r fate.Recipient) bool {
 			return !r.State.Ended() || !r.Changed.Before(before)
 		})
+		for i := range msg.Recipients {
+			old = old && m.owed[place{msg.LSN, i}] == 0
+		}
 		if old {
 			n++
 		}
@@ -183,6 +187,15 @@ func (m *model) check(w *world) error {
 	if err := m.checkSums(w); err != nil {
 		return err
 	}
+	owed := map[place]fate.Success{}
+	err := w.s.Owed(background, func(o fate.Owed) {
+		for n, success := range o.Successes {
+			owed[place{o.LSN, n}] = success
+		}
+	})
+	if err != nil || !reflect.DeepEqual(owed, m.owed) {
+		return fmt.Errorf("owed are %v, %w; want %v", owed, err, m.owed)
+	}
 	w.mu.Lock()
 	told := ""
 	if !reflect.DeepEqual(m.open(), w.open) {
@@ -194,7 +207,7 @@ func (m *model) check(w *world) error {
 	}
 	read := make(map[place]fate.Open)
 	last := place{}
-	err := w.s.Open(background, func(o fate.Open) error {
+	err = w.s.Open(background, func(o fate.Open) error {
 		p := place{o.LSN, o.Rcpt}
 		if p.lsn < last.lsn || p.lsn == last.lsn && p.n <= last.n && last.lsn != 0 {
 			return fmt.Errorf("%v comes after %v", p, last)
@@ -256,10 +269,29 @@ func (l *life) accept(t *rapid.T) {
 	if len(l.model.messages) > 0 && rapid.Bool().Draw(t, "tells") {
 		cs = append(cs, l.drawChange(t))
 	}
+	var told []place
+	for p := range l.model.owed {
+		if rapid.Bool().Draw(t, "told") {
+			told = append(told, p)
+			l.also = fate.AppendTold(l.also, fate.Owed{LSN: p.lsn, Successes: map[int]fate.Success{p.n: l.model.owed[p]}})
+		}
+		break
+	}
+	owe := fate.Owed{Successes: map[int]fate.Success{}}
+	if rapid.IntRange(0, 3).Draw(t, "owes") == 0 {
+		owe.Successes[0], owe.Successes[len(m.Recipients)-1] = fate.ToldExpanded, fate.ToldDelivered
+		l.also = fate.AppendOwed(l.also, owe)
+	}
 	if err := l.deliver(m, fs, cs...); err != nil {
 		t.Fatal(err)
 	}
 	l.model.accept(m)
+	for _, p := range told {
+		delete(l.model.owed, p)
+	}
+	for n, success := range owe.Successes {
+		l.model.owed[place{m.LSN, n}] = success
+	}
 	for _, c := range cs {
 		l.model.change(c)
 	}
@@ -385,7 +417,7 @@ func TestStore_model(t *testing.T) {
 	lives := 0
 	rapid.Check(t, func(t *rapid.T) {
 		lives++
-		l := &life{world: &world{disk: sim.NewDisk(1),
+		l := &life{model: model{owed: map[place]fate.Success{}}, world: &world{disk: sim.NewDisk(1),
 			clock: sim.NewClock(time.Unix(1.7e9, 0)), segment: rapid.SampledFrom([]int64{8 << 10, 1 << 20}).Draw(t, "segment"),
 			retention: 10 * time.Hour, keep: 20 * time.Hour}}
 		if rapid.IntRange(0, 3).Draw(t, "file") == 0 {

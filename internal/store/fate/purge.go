@@ -68,7 +68,7 @@ func (s *Store) Purge(ctx context.Context) (int, error) {
 func closed(conn *sqlite.Conn, before int64) (p purged, n int, err error) {
 	var stay []journal.LSN
 	young, keep := 0, 0
-	err = each(conn, "SELECT m.lsn, m.received, m.queued, (SELECT max(e.changed) FROM fate_ended AS e WHERE e.lsn = m.lsn) "+
+	err = each(conn, "SELECT m.lsn, m.received, m.queued > 0 OR EXISTS (SELECT 1 FROM fate_owed AS o WHERE o.lsn = m.lsn), (SELECT max(e.changed) FROM fate_ended AS e WHERE e.lsn = m.lsn) "+
 		"FROM fate_messages AS m ORDER BY m.lsn", func(st *sqlite.Stmt) error {
 		lsn := journal.LSN(st.ColumnInt64(0))
 		late := st.ColumnInt64(1) >= before
@@ -129,7 +129,7 @@ func (a *applier) drop(conn *sqlite.Conn, from, to journal.LSN) error {
 		return nil
 	}
 	a.dropped += int64(n)
-	for _, table := range []string{"fate_open", "fate_ended"} {
+	for _, table := range []string{"fate_open", "fate_ended", "fate_owed"} {
 		if err := exec(conn, "DELETE FROM "+table+" WHERE lsn BETWEEN ? AND ?", int64(from), int64(to)); err != nil {
 			return err
 		}

@@ -15,9 +15,12 @@ const (
 	tagAccepted = 0x300 // facts of an accepted message, in its Message record
 	tagChange   = 0x301 // a transition; Batch, or Message of the DSN that tells
 	tagPurged   = 0x302 // books that are no longer kept; Batch
+	tagOwed     = 0x303 // reports of success that are owed; Message
+	tagTold     = 0x304 // reports of success that were made; Message of the report
 
 	tagStateMessage = 0x380 // a message, or some of its recipients; State
 	tagStatePurged  = 0x381 // as tagPurged; State
+	tagStateOwed    = 0x382 // as tagOwed; State, after its message
 
 	tagFirst, tagLast = 0x300, 0x3ff
 )
@@ -61,6 +64,7 @@ const (
 	fieldKept       = 0x23 // packed numbers
 	fieldFacts      = 0x24 // the value of a tagAccepted
 	fieldPlace      = 0x25
+	fieldSuccess    = 0x26
 )
 
 // Bits of fieldOptions. Frozen.
@@ -210,6 +214,7 @@ func AppendChange(dst []byte, c *Change) []byte {
 		b = journal.AppendString(b, fieldRoute, cut(*c.Route, textMax))
 	}
 	b = journal.AppendField(b, fieldEvents, packEvents(nil, []Event{c.Event}))
+	b = appendUint(b, fieldSuccess, c.Owe)
 	return journal.AppendField(dst, tagChange, b)
 }
 

@@ -71,6 +71,14 @@ CREATE TABLE fate_ended (
 	PRIMARY KEY (lsn, place)
 ) WITHOUT ROWID;
 
+-- Reports of success that senders are still to get.
+CREATE TABLE fate_owed (
+	lsn INTEGER NOT NULL,
+	place INTEGER NOT NULL,
+	success INTEGER NOT NULL,
+	PRIMARY KEY (lsn, place)
+) WITHOUT ROWID;
+
 -- Which messages of a block of LSNs have a name: sorted keys of 4 octets.
 CREATE TABLE fate_names (
 	block INTEGER PRIMARY KEY,

@@ -177,6 +177,7 @@ type Change struct {
 	Attempt bool      // it was tried: Attempts grows by one
 	Warned  bool      // a delay was reported
 	Route   *string   // a new override of the next hop; nil: as it was
+	Owe     Success   // the sender is still to be told of it; 0: he is not, or was
 }
 
 // Open is a recipient that has not ended: what the queue needs to know of it.

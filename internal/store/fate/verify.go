@@ -24,6 +24,7 @@ var compared = [...]struct {
 		"FROM fate_messages ORDER BY lsn", 1, "books of message %s"},
 	{"SELECT " + openColumns + ", changed, last, events FROM fate_open ORDER BY lsn, place", 2, "open recipient of message %s"},
 	{"SELECT lsn, place, state, changed, standing FROM fate_ended ORDER BY lsn, place", 2, "ended recipient of message %s"},
+	{"SELECT lsn, place, success FROM fate_owed ORDER BY lsn, place", 2, "report of success of message %s"},
 	{"SELECT lsn FROM fate_unread ORDER BY lsn", 1, "unreadable facts of message %s"},
 	{"SELECT day, account, source, messages, " + tallyColumns + " FROM fate_days ORDER BY day, account, source", 3, ofDay},
 	{"SELECT block << 8, keys FROM fate_names ORDER BY block", 1, "names of messages from LSN %s on"},
