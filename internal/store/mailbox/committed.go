@@ -14,6 +14,7 @@ func (s *Store) Committed(rs []index.Applied) {
 	for _, r := range rs {
 		switch v := r.Result.(type) {
 		case *messageFacts:
+			s.recent.add(r.Record.LSN, r.Record.Pos)
 			for i := range v.filings {
 				f := &v.filings[i]
 				e := Entry{UID: f.uid, Size: sizeOf(r.Record.BodySize), ModSeq: f.modSeq, Flags: f.flags,

@@ -34,8 +34,8 @@
 // stops no other.
 //
 // Concurrency. A Store and a Mailbox may be used from any goroutine. Lock order:
-// Store.house, box.turn, cache.mu, Store.mu, box.mu; sequencer.mu and unfiled.mu
-// come last. The applier belongs to the index's writer goroutine.
+// Store.house, box.turn, cache.mu, Store.mu, box.mu; sequencer.mu, unfiled.mu and
+// recent.mu come last. The applier belongs to the index's writer goroutine.
 //
 // Limits are in limits.go.
 //

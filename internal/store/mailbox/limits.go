@@ -64,6 +64,10 @@ const (
 	cachedEntriesMax = 400_000
 	cachedListsMax   = 1_000
 
+	// recentMax is of how many messages it is remembered where they lie: those
+	// of a second at full speed, at 32 bytes each.
+	recentMax = 4_096
+
 	// summariesBatch is how many messages Summaries asks for at a time.
 	summariesBatch = 1_000
 

@@ -15,10 +15,17 @@ import (
 // OpenMessage opens a message's bytes: our prefix and then the message as it
 // came, as one sequence. Every byte served has passed its checksum; a
 // *journal.DamageError says that one did not. The caller must close it. The
-// error is ErrNoSuchMessage if there is no such message (any more).
+// error is ErrNoSuchMessage if there is no such message (any more); one of the
+// latest can be opened as long as the journal has it.
 func (s *Store) OpenMessage(ctx context.Context, lsn journal.LSN) (*journal.Body, error) {
 	if err := s.x.Wait(ctx, min(lsn, s.j.Durable())); err != nil {
 		return nil, err
+	}
+	if p, ok := s.recent.find(lsn); ok {
+		body, err := s.j.Body(p)
+		if !errors.Is(err, journal.ErrGone) {
+			return opened(lsn, body, err)
+		}
 	}
 	for attempt := 0; ; attempt++ {
 		p, err := s.position(ctx, lsn)
@@ -29,11 +36,16 @@ func (s *Store) OpenMessage(ctx context.Context, lsn journal.LSN) (*journal.Body
 		if errors.Is(err, journal.ErrGone) && attempt < 3 {
 			continue // a compaction moved it in between
 		}
-		if err != nil {
-			return nil, fmt.Errorf("open message %s: %w", lsn, err)
-		}
-		return body, nil
+		return opened(lsn, body, err)
 	}
+}
+
+// opened is what came of opening a message.
+func opened(lsn journal.LSN, body *journal.Body, err error) (*journal.Body, error) {
+	if err != nil {
+		return nil, fmt.Errorf("open message %s: %w", lsn, err)
+	}
+	return body, nil
 }
 
 // position looks up where a message lies.

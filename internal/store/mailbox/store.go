@@ -49,6 +49,7 @@ type Store struct {
 	q      sequencer
 	apply  *applier // the index writer's
 	hot    cache
+	recent recent
 	chunks pool
 	house  sync.Mutex // compaction and comparison of the index take turns
 
