@@ -12,8 +12,8 @@ import (
 type banCmd struct {
 	List   banListCmd   `cmd:"" help:"List the bans, latest first."`
 	Add    banAddCmd    `cmd:"" help:"Ban an address or a network for a time."`
-	Remove banRemoveCmd `cmd:"" help:"End a ban."`
-	Why    banWhyCmd    `cmd:"" help:"Say whether an address is banned, and why."`
+	Remove banRemoveCmd `cmd:"" help:"End the bans of an address or a network."`
+	Why    banWhyCmd    `cmd:"" help:"Say whether an address or a network is banned, and why."`
 }
 
 // source is an address or a network on the command line.
@@ -109,7 +109,7 @@ type banRemoveCmd struct {
 }
 
 func (b *banRemoveCmd) Help() string {
-	return "The argument is a SOURCE of `breakwater ban list`.\n\nExample: breakwater ban remove 192.0.2.1"
+	return "Of an address, every ban is ended that holds it: its own, that of its IPv6 /64, and those of networks that were added by hand. Of a network, only its own is: a SOURCE of `breakwater ban list`. What is banned no more is printed.\n\nExamples:\n  breakwater ban remove 192.0.2.1\n  breakwater ban remove 2001:db8:0:1::/64"
 }
 
 func (b *banRemoveCmd) Run(c console) error {
@@ -117,27 +117,34 @@ func (b *banRemoveCmd) Run(c console) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.askHost(c, admin.Request{Op: admin.BanRemove, Ban: &admin.BanRequest{Network: p}})
-	return err
+	a, err := b.askHost(c, admin.Request{Op: admin.BanRemove, Ban: &admin.BanRequest{Network: p}})
+	if err != nil {
+		return err
+	}
+	if a.Ban == nil {
+		return errNoAnswer
+	}
+	for _, name := range a.Ban.Ended {
+		fmt.Fprintf(c.out, "%s is banned no more\n", name)
+	}
+	return nil
 }
 
 type banWhyCmd struct {
 	where
-	Address string `arg:"" help:"Such as 192.0.2.1."`
-	JSON    bool   `help:"Print JSON."`
+	source
+	JSON bool `help:"Print JSON."`
 }
 
 func (b *banWhyCmd) Help() string {
-	return "Exit status 0 whether it is banned or not.\n\nExamples:\n  breakwater ban why 192.0.2.1\n  breakwater ban why 2001:db8::1 --json"
+	return "Exit status 0 whether it is banned or not.\n\nExamples:\n  breakwater ban why 192.0.2.1\n  breakwater ban why 2001:db8::1 --json\n  breakwater ban why 2001:db8:0:1::/64"
 }
 
 func (b *banWhyCmd) Run(c console) error {
-	addr, err := netip.ParseAddr(b.Address)
+	p, err := b.prefix()
 	if err != nil {
-		return usageError{fmt.Errorf("%q is not an address", b.Address)}
+		return err
 	}
-	addr = addr.Unmap().WithZone("")
-	p := netip.PrefixFrom(addr, addr.BitLen())
 	a, err := b.askHost(c, admin.Request{Op: admin.BanWhy, Ban: &admin.BanRequest{Network: p}})
 	if err != nil {
 		return err
@@ -148,12 +155,12 @@ func (b *banWhyCmd) Run(c console) error {
 	if b.JSON {
 		return printJSON(c, a.Ban)
 	}
-	fmt.Fprint(c.out, whyText(addr.String(), *a.Ban))
+	fmt.Fprint(c.out, whyText(admin.NetworkName(p), *a.Ban))
 	return nil
 }
 
-// whyText says whether an address is banned.
-func whyText(addr string, a admin.BanAnswer) string {
+// whyText says whether an address or a network is banned.
+func whyText(name string, a admin.BanAnswer) string {
 	detail := ""
 	if a.Detail != "" {
 		detail = ": " + printable(a.Detail)
@@ -162,11 +169,11 @@ func whyText(addr string, a admin.BanAnswer) string {
 		if a.Detail == "not banned" {
 			detail = ""
 		}
-		return addr + " is not banned" + detail + "\n"
+		return name + " is not banned" + detail + "\n"
 	}
 	b := a.Ban
-	s := addr + " is banned"
-	if b.Network != addr {
+	s := name + " is banned"
+	if b.Network != name {
 		s += " with " + b.Network
 	}
 	s += fmt.Sprintf(": %s\n  since %s, until %s", printable(b.Reason), stamp(b.Since), stamp(b.Until))

@@ -269,7 +269,7 @@ func (c *Config) policyOptions() (o policy.Options, err error) {
 }
 
 func (d door) whyBanned(a netip.Addr) (string, bool) {
-	entry, _, ok := d.bans.Why(a)
+	entry, _, ok := d.bans.Why(netip.PrefixFrom(a, a.BitLen()))
 	return entry.Why, ok
 }
 

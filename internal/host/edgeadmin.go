@@ -55,12 +55,8 @@ func (e edgeAdmin) Bans(limit int) (admin.Bans, error) {
 }
 
 func adminBan(b ban.Entry) admin.Ban {
-	name := b.Prefix.String()
-	if b.Prefix.IsSingleIP() {
-		name = b.Prefix.Addr().String()
-	}
 	return admin.Ban{
-		Network: name, Since: b.Since.UTC(), Until: b.Until.UTC(),
+		Network: admin.NetworkName(b.Prefix), Since: b.Since.UTC(), Until: b.Until.UTC(),
 		Count: b.Count, Fixed: b.Fixed, Kernel: b.Kernel, Reason: b.Why,
 	}
 }
@@ -71,10 +67,14 @@ func (e edgeAdmin) Ban(q admin.BanRequest) (admin.BanAnswer, error) {
 	case admin.BanAdd:
 		return admin.BanAnswer{Done: true}, e.bans.Add(q.Network, q.Reason, q.For)
 	case admin.BanRemove:
-		done, err := e.bans.Remove(q.Network)
-		return admin.BanAnswer{Done: done}, err
+		ended, err := e.bans.Remove(q.Network)
+		a := admin.BanAnswer{Done: len(ended) > 0}
+		for _, p := range ended {
+			a.Ended = append(a.Ended, admin.NetworkName(p))
+		}
+		return a, err
 	}
-	entry, detail, ok := e.bans.Why(q.Network.Addr())
+	entry, detail, ok := e.bans.Why(q.Network)
 	if !ok {
 		return admin.BanAnswer{Detail: detail}, nil
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,6 +60,15 @@ func TestEdgeAdmin(t *testing.T) {
 	do(admin.Request{Op: admin.BanRemove, Ban: &admin.BanRequest{Network: net}})
 	if a := why(one); a.Done || a.Ban != nil {
 		t.Errorf("ban why after its end = %+v", a)
+	}
+	home := netip.MustParsePrefix("2001:db8:0:1::/64")
+	bans.Ban(netip.MustParseAddr("2001:db8:0:1::5"), home, "refused twice")
+	six := netip.PrefixFrom(netip.MustParseAddr("2001:db8:0:1::6"), 128)
+	if a := do(admin.Request{Op: admin.BanWhy, Ban: &admin.BanRequest{Network: six}}).Ban; a.Ban == nil || a.Ban.Network != home.String() || a.Ban.Reason != "refused twice" {
+		t.Errorf("ban why within a /64 = %+v", a)
+	}
+	if a := do(admin.Request{Op: admin.BanRemove, Ban: &admin.BanRequest{Network: six}}).Ban; !slices.Equal(a.Ended, []string{home.String()}) || bans.Len() != 0 {
+		t.Errorf("ban remove within a /64 = %+v, %d are left", a, bans.Len())
 	}
 	q := admin.Query{IP: one, Helo: "mx.example.com", From: &from, Rcpt: "two@example.org"}
 	if r := do(admin.Request{Op: admin.Explain, Explain: &q}).Report; !strings.Contains(r.Text, "198.51.100.7") || !json.Valid(r.JSON) || !strings.Contains(string(r.JSON), `"evidence"`) {

@@ -3,7 +3,8 @@
 //
 // A source that goes on after its 5xx costs a connection, a dialogue and a
 // reply each time that it comes back. A banned one costs the kernel a look
-// into a set for each packet, and this process nothing. The list is apart from
+// into a set for each packet, and this process nothing. A source is an address,
+// or the /64 that an IPv6 customer has at least. The list is apart from
 // the policy that fills it since it outlives connections, reaches into the
 // kernel, and has one question to answer fast: is this address banned?
 //
@@ -15,7 +16,8 @@
 // Invariants:
 //
 //   - What is in Options.Never, or logged in within a day, is never banned,
-//     neither here nor in the kernel's sets, whoever asks.
+//     neither here nor in the kernel's sets, whoever asks; nor is a /64 around it.
+//   - An address that the kernel drops is Banned here, and the other way round.
 //   - Only TCP to Options.Ports is dropped: nobody loses the way in by ssh.
 //   - A ban ends Options.Timeout after the source's last packet; one that the
 //     operator made ends when he said.

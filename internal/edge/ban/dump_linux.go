@@ -25,7 +25,7 @@ const (
 	attrHeader = 4
 	// dumpWait bounds the reading of one set: some 300,000 elements.
 	dumpWait = 5 * time.Second
-	// askBatch is how many addresses are asked about at once, so that the
+	// askBatch is how many sources are asked about at once, so that the
 	// answers have room in the socket's buffer.
 	askBatch = 100
 	// rawsMax bounds the elements of a set of intervals, which are paired
@@ -103,20 +103,20 @@ func dumpSet(table, set string, more func() bool, each func([]byte) error) error
 	}
 }
 
-// askSet asks about addresses of one set, up to askBatch of them, and fills in
+// askSet asks about sources of one set, up to askBatch of them, and fills in
 // how long each will stay.
 func askSet(a *asker, table, set string, all []*element) error {
 	var request []byte
 	for i, e := range all {
-		request = append(request, getRequest(table, set, uint32(i), e.addr)...)
+		request = append(request, getRequest(table, set, uint32(i), e.source.Addr())...)
 	}
 	if err := a.send(request); err != nil {
-		return fmt.Errorf("ask about addresses of the set %s: %w", set, err)
+		return fmt.Errorf("ask about elements of the set %s: %w", set, err)
 	}
 	for answers := 0; answers < len(all); {
 		b, err := a.receive()
 		if err != nil {
-			return fmt.Errorf("read about addresses of the set %s: %w", set, err)
+			return fmt.Errorf("read about elements of the set %s: %w", set, err)
 		}
 		// Each is answered by its element, if there, and an error or none.
 		for len(b) >= nlHeader {
@@ -125,7 +125,7 @@ func askSet(a *asker, table, set string, all []*element) error {
 			if size < nlHeader || size > len(b) || int(i) >= len(all) {
 				return errMalformed
 			}
-			d := decoder{octets: all[i].addr.BitLen() / 8}
+			d := newDecoder(set)
 			done, err := messages(b[:size], d.elements)
 			if err != nil && !errors.Is(err, unix.ENOENT) {
 				return err
@@ -133,7 +133,7 @@ func askSet(a *asker, table, set string, all []*element) error {
 			if done {
 				answers++
 			}
-			if s := d.sources(); len(s) == 1 && s[0].addr == all[i].addr {
+			if s := d.sources(); len(s) == 1 && s[0].source == all[i].source {
 				all[i].left = s[0].left
 			}
 			b = b[size:]
@@ -237,8 +237,20 @@ type raw struct {
 // decoder reads the elements of one set.
 type decoder struct {
 	octets int // of a key
+	bits   int // of a source
 	raws   []raw
 	srcs   []element
+}
+
+// newDecoder makes one for a set of sources.
+func newDecoder(set string) decoder {
+	switch set {
+	case setV4:
+		return decoder{octets: 4, bits: 32}
+	case setV6:
+		return decoder{octets: 16, bits: 128}
+	}
+	return decoder{octets: 16, bits: homeBits}
 }
 
 // elements reads one message, from its nfgenmsg on, and adds to raws.
@@ -288,13 +300,14 @@ func (d *decoder) element(b []byte) error {
 	return err
 }
 
-// sources gives the addresses read since the last call, of a set without
-// intervals. They are valid until the next.
+// sources gives the sources read since the last call, of a set without
+// intervals. They are valid until the next. What no packet can match, which
+// another program put there, is passed over.
 func (d *decoder) sources() []element {
 	d.srcs = d.srcs[:0]
 	for _, r := range d.raws {
-		if r.left > 0 {
-			d.srcs = append(d.srcs, element{r.key, r.left})
+		if p := netip.PrefixFrom(r.key, d.bits); r.left > 0 && p.Masked() == p {
+			d.srcs = append(d.srcs, element{p, r.left})
 		}
 	}
 	d.raws = d.raws[:0]

@@ -49,18 +49,38 @@ func nlmsg(kind uint16, body []byte) []byte {
 }
 
 func TestDump_sources(t *testing.T) {
-	d := decoder{octets: 4}
+	d := newDecoder(setV4)
 	done, err := messages(answer(elem("192.0.2.1", time.Minute, false), elem("2001:db8::1", time.Minute, false),
 		elem("192.0.2.2", 0, false), elem("192.0.2.3", 100000*24*time.Hour, false)), d.elements)
 	if !done || err != nil {
 		t.Fatalf("got %v, %v, want the end and no error", done, err)
 	}
-	want := []element{{netip.MustParseAddr("192.0.2.1"), time.Minute}, {netip.MustParseAddr("192.0.2.3"), fixedDurationMax}}
+	want := []element{{netip.MustParsePrefix("192.0.2.1/32"), time.Minute}, {netip.MustParsePrefix("192.0.2.3/32"), fixedDurationMax}}
 	if got := d.sources(); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	if got := d.sources(); len(got) != 0 {
 		t.Errorf("read once more: got %v, want nothing", got)
+	}
+}
+
+func TestDump_homes(t *testing.T) {
+	in := answer(elem("2001:db8:0:1::", time.Minute, false), elem("2001:db8:0:2::5", time.Minute, false))
+	for set, want := range map[string][]string{
+		setHome: {"2001:db8:0:1::/64"}, // no packet can match the other
+		setV6:   {"2001:db8:0:1::/128", "2001:db8:0:2::5/128"},
+	} {
+		d := newDecoder(set)
+		if _, err := messages(in, d.elements); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range d.sources() {
+			got = append(got, e.source.String())
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", set, got, want)
+		}
 	}
 }
 

@@ -24,14 +24,14 @@ type fake struct {
 	changed bool // its rules
 	fail    bool
 	closed  bool
-	set     map[netip.Addr]time.Time // ends
+	set     map[netip.Prefix]time.Time // ends
 	nets    map[netip.Prefix]time.Time
 	batches []batch
 	during  func(context.Context) error // called in apply; nil: nothing
 }
 
 func newFake(clock sys.Clock, timeout time.Duration) *fake {
-	return &fake{clock: clock, timeout: timeout, set: map[netip.Addr]time.Time{}, nets: map[netip.Prefix]time.Time{}}
+	return &fake{clock: clock, timeout: timeout, set: map[netip.Prefix]time.Time{}, nets: map[netip.Prefix]time.Time{}}
 }
 
 func (f *fake) build(context.Context) (bool, error) {
@@ -62,8 +62,8 @@ func (f *fake) dumpSources(_ context.Context, sources func([]element)) error {
 		return errFake
 	}
 	f.expire()
-	for a, end := range f.set {
-		sources([]element{{a, end.Sub(f.clock.Now())}})
+	for p, end := range f.set {
+		sources([]element{{p, end.Sub(f.clock.Now())}})
 	}
 	return nil
 }
@@ -95,10 +95,10 @@ func (f *fake) apply(ctx context.Context, b batch) error {
 	f.expire()
 	now := f.clock.Now()
 	for _, e := range append(b.add, b.again...) {
-		f.set[e.addr] = now.Add(e.left)
+		f.set[e.source] = now.Add(e.left)
 	}
-	for _, a := range b.del {
-		delete(f.set, a)
+	for _, p := range b.del {
+		delete(f.set, p)
 	}
 	if b.setNets {
 		clear(f.nets)
@@ -123,7 +123,7 @@ func (f *fake) ask(_ context.Context, all []element) error {
 	}
 	f.expire()
 	for i, e := range all {
-		if end, ok := f.set[e.addr]; ok {
+		if end, ok := f.set[e.source]; ok {
 			all[i].left = end.Sub(f.clock.Now())
 		}
 	}
@@ -166,7 +166,7 @@ func (f *fake) failing(fail bool) {
 func (f *fake) holds(a netip.Addr) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	_, ok := f.set[a]
+	_, ok := f.set[single(a)]
 	return ok
 }
 
@@ -183,9 +183,9 @@ func (f *fake) told() (sizes []int) {
 
 func (f *fake) expire() {
 	now := f.clock.Now()
-	for a, end := range f.set {
+	for p, end := range f.set {
 		if !end.After(now) {
-			delete(f.set, a)
+			delete(f.set, p)
 		}
 	}
 	for p, end := range f.nets {
@@ -201,8 +201,8 @@ func (f *fake) packet(a netip.Addr) bool {
 	if !f.there || f.changed {
 		return false
 	}
-	if _, ok := f.set[a]; ok {
-		f.set[a] = f.clock.Now().Add(f.timeout)
+	if p, ok := f.match(a); ok {
+		f.set[p] = f.clock.Now().Add(f.timeout)
 		return true
 	}
 	for p := range f.nets {
@@ -211,6 +211,17 @@ func (f *fake) packet(a netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// match gives the element of the set that drops an address: the first in the
+// order of the rules.
+func (f *fake) match(a netip.Addr) (netip.Prefix, bool) {
+	if _, ok := f.set[single(a)]; ok {
+		return single(a), true
+	}
+	h, is := home(a)
+	_, ok := f.set[h]
+	return h, is && ok
 }
 
 var start2026 = time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)

@@ -1,6 +1,7 @@
 package ban
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -36,6 +37,7 @@ const (
 	setPorts  = "ports"
 	setV4     = "v4"
 	setV6     = "v6"
+	setHome   = "v6_64" // by the first half of the address
 	setNet4   = "net4"
 	setNet6   = "net6"
 )
@@ -99,11 +101,28 @@ func newKernel(o Options) (kernel, error) {
 			Interval: true, HasTimeout: true}
 	}
 	k.sets = []*nftables.Set{
-		sources(1, setV4, nftables.TypeIPAddr), sources(2, setV6, nftables.TypeIP6Addr),
-		nets(3, setNet4, nftables.TypeIPAddr), nets(4, setNet6, nftables.TypeIP6Addr),
-		{Table: k.table, ID: 5, Name: setPorts, KeyType: nftables.TypeInetService, KeyByteOrder: binaryutil.BigEndian},
+		sources(1, setV4, nftables.TypeIPAddr), sources(2, setV6, nftables.TypeIP6Addr), sources(3, setHome, nftables.TypeIP6Addr),
+		nets(4, setNet4, nftables.TypeIPAddr), nets(5, setNet6, nftables.TypeIP6Addr),
+		{Table: k.table, ID: 6, Name: setPorts, KeyType: nftables.TypeInetService, KeyByteOrder: binaryutil.BigEndian},
 	}
 	return k, nil
+}
+
+// sources are the sets of sources, in the order in which packets meet them;
+// nets those of networks.
+func (k *nft) sources() []*nftables.Set { return k.sets[:3] }
+func (k *nft) nets() []*nftables.Set    { return k.sets[3:5] }
+func (k *nft) ports() *nftables.Set     { return k.sets[5] }
+
+// setOf names the set that a source belongs into.
+func setOf(p netip.Prefix) string {
+	switch {
+	case p.Addr().Is4():
+		return setV4
+	case p.IsSingleIP():
+		return setV6
+	}
+	return setHome
 }
 
 // bounded gives a socket of netlink its buffer and its end of patience.
@@ -162,7 +181,7 @@ func (k *nft) buildTable(still bool) (lost bool, err error) {
 			return false, err
 		}
 	}
-	ports := k.sets[4]
+	ports := k.ports()
 	c.FlushSet(ports)
 	if err := c.SetAddElements(ports, portElements(k.o.Ports)); err != nil {
 		return false, err
@@ -172,7 +191,7 @@ func (k *nft) buildTable(still bool) (lost bool, err error) {
 	c.FlushChain(k.hook)
 	c.FlushChain(k.drop)
 	c.AddRule(&nftables.Rule{Table: k.table, Chain: k.hook, Exprs: k.jump()})
-	for _, s := range k.sets[:4] {
+	for _, s := range slices.Concat(k.sources(), k.nets()) {
 		c.AddRule(&nftables.Rule{Table: k.table, Chain: k.drop, Exprs: k.dropping(s, !still && s.Dynamic)})
 	}
 	if err := c.Flush(); err != nil {
@@ -217,27 +236,32 @@ func (k *nft) jump() []expr.Any {
 	if len(k.o.Ports) > 0 {
 		exprs = append(exprs,
 			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-			&expr.Lookup{SourceRegister: 1, SetName: setPorts, SetID: k.sets[4].ID})
+			&expr.Lookup{SourceRegister: 1, SetName: setPorts, SetID: k.ports().ID})
 	}
 	return append(exprs, &expr.Verdict{Kind: expr.VerdictJump, Chain: chainDrop})
 }
 
 // dropping is the rule of one set: if the source is in it, its time starts
-// afresh, the packet is counted, and dropped.
+// afresh, the packet is counted, and dropped. Of a set of /64s the source is
+// what is left of the address when its second half is masked out: such a set is
+// a hash like the others, with a time for each element that packets prolong,
+// which a set of intervals is not.
 func (k *nft) dropping(s *nftables.Set, update bool) []expr.Any {
 	proto, offset := byte(unix.NFPROTO_IPV4), uint32(12) // RFC 791 §3.1
 	if s.KeyType.Bytes == 16 {
 		proto, offset = unix.NFPROTO_IPV6, 8 // RFC 8200 §3
 	}
-	source := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: s.KeyType.Bytes}
-	exprs := []expr.Any{
+	source := []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: s.KeyType.Bytes}}
+	if s.Name == setHome {
+		mask := slices.Concat(bytes.Repeat([]byte{0xff}, homeBits/8), make([]byte, 16-homeBits/8))
+		source = append(source, &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 16, Mask: mask, Xor: make([]byte, 16)})
+	}
+	exprs := slices.Concat([]expr.Any{
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{proto}},
-		source,
-		&expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID},
-	}
+	}, source, []expr.Any{&expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID}})
 	if update {
-		exprs = append(exprs, source,
+		exprs = append(append(exprs, source...),
 			&expr.Dynset{SrcRegKey: 1, SetName: s.Name, SetID: s.ID, Operation: uint32(unix.NFT_DYNSET_OP_UPDATE)})
 	}
 	return append(exprs, &expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop})
@@ -286,14 +310,14 @@ func (k *nft) apply(ctx context.Context, b batch) error {
 		if err != nil {
 			return err
 		}
-		for i, s := range k.sets[:2] {
-			if err := k.applySources(c, s, i == 0, b); err != nil {
+		for _, s := range k.sources() {
+			if err := k.applySources(c, s, b); err != nil {
 				return err
 			}
 		}
 		if b.setNets {
-			for i, s := range k.sets[2:4] {
-				if err := k.applyNetworks(c, s, i == 0, b.nets); err != nil {
+			for _, s := range k.nets() {
+				if err := k.applyNetworks(c, s, b.nets); err != nil {
 					return err
 				}
 			}
@@ -302,36 +326,36 @@ func (k *nft) apply(ctx context.Context, b batch) error {
 	})
 }
 
-// applySources changes a set of addresses. One that is to go, or whose time is
+// applySources changes a set of sources. One that is to go, or whose time is
 // to start afresh, is put in first, so that it can be taken out whether or not
 // it timed out meanwhile; and is then put in again, since kernels before 6.12
 // do not change the time of what is there.
-func (k *nft) applySources(c *nftables.Conn, s *nftables.Set, v4 bool, b batch) error {
+func (k *nft) applySources(c *nftables.Conn, s *nftables.Set, b batch) error {
 	var in, out, again []nftables.SetElement
 	for _, e := range b.add {
-		if e.addr.Is4() == v4 {
+		if setOf(e.source) == s.Name {
 			in = append(in, k.element(e))
 		}
 	}
 	for _, e := range b.again {
-		if e.addr.Is4() == v4 {
-			in, out, again = append(in, k.element(e)), append(out, key(e.addr)), append(again, k.element(e))
+		if setOf(e.source) == s.Name {
+			in, out, again = append(in, k.element(e)), append(out, bare(e.source)), append(again, k.element(e))
 		}
 	}
-	for _, a := range b.del {
-		if a.Is4() == v4 {
-			in, out = append(in, key(a)), append(out, key(a))
+	for _, p := range b.del {
+		if setOf(p) == s.Name {
+			in, out = append(in, bare(p)), append(out, bare(p))
 		}
 	}
 	return errors.Join(addAll(c, s, in), deleteAll(c, s, out), addAll(c, s, again))
 }
 
 // applyNetworks replaces what a set of networks holds.
-func (k *nft) applyNetworks(c *nftables.Conn, s *nftables.Set, v4 bool, nets []network) error {
+func (k *nft) applyNetworks(c *nftables.Conn, s *nftables.Set, nets []network) error {
 	c.FlushSet(s)
 	var all []nftables.SetElement
 	for _, n := range nets {
-		if n.prefix.Addr().Is4() != v4 {
+		if n.prefix.Addr().BitLen() != int(s.KeyType.Bytes)*8 {
 			continue
 		}
 		all = append(all, nftables.SetElement{Key: n.prefix.Addr().AsSlice(), Timeout: n.left})
@@ -342,11 +366,13 @@ func (k *nft) applyNetworks(c *nftables.Conn, s *nftables.Set, v4 bool, nets []n
 	return addAll(c, s, all)
 }
 
-func key(a netip.Addr) nftables.SetElement { return nftables.SetElement{Key: a.AsSlice()} }
+func bare(p netip.Prefix) nftables.SetElement {
+	return nftables.SetElement{Key: p.Addr().AsSlice()}
+}
 
-// element gives an address its time; the set's own when it is that, nearly.
+// element gives a source its time; the set's own when it is that, nearly.
 func (k *nft) element(e element) nftables.SetElement {
-	s := key(e.addr)
+	s := bare(e.source)
 	if k.o.Timeout-e.left > time.Second {
 		s.Timeout = max(e.left, time.Millisecond)
 	}
@@ -375,8 +401,8 @@ func deleteAll(c *nftables.Conn, s *nftables.Set, all []nftables.SetElement) err
 
 func (k *nft) dumpSources(ctx context.Context, sources func([]element)) error {
 	return k.thread.do(ctx, func() error {
-		for _, s := range k.sets[:2] {
-			d := decoder{octets: int(s.KeyType.Bytes)}
+		for _, s := range k.sources() {
+			d := newDecoder(s.Name)
 			if err := k.dump(ctx, s, &d, func() { sources(d.sources()) }); err != nil {
 				return err
 			}
@@ -387,7 +413,7 @@ func (k *nft) dumpSources(ctx context.Context, sources func([]element)) error {
 
 func (k *nft) dumpNets(ctx context.Context) (all []network, err error) {
 	err = k.thread.do(ctx, func() error {
-		for _, s := range k.sets[2:4] {
+		for _, s := range k.nets() {
 			d := decoder{octets: int(s.KeyType.Bytes)}
 			if err := k.dump(ctx, s, &d, func() {}); err != nil {
 				return err
@@ -427,11 +453,11 @@ func (k *nft) ask(ctx context.Context, all []element) error {
 			return err
 		}
 		defer a.close()
-		for i, s := range k.sets[:2] {
+		for _, s := range k.sources() {
 			var of []*element
-			for j := range all {
-				if all[j].addr.Is4() == (i == 0) {
-					of = append(of, &all[j])
+			for i := range all {
+				if setOf(all[i].source) == s.Name {
+					of = append(of, &all[i])
 				}
 			}
 			for part := range slices.Chunk(of, askBatch) {

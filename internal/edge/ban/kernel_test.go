@@ -145,12 +145,16 @@ func knock(t *testing.T, from string, port uint16) bool {
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 func TestKernel_dropsAndProlongs(t *testing.T) {
-	if out, err := exec.Command("ip", "addr", "add", "fd66::2/128", "dev", "lo").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	for _, a := range []string{"fd66::2", "fd66::3:4", "fd66:0:0:1::2", "fd67::2", "fd67::3"} {
+		if out, err := exec.Command("ip", "addr", "add", a+"/128", "dev", "lo", "nodad").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
 	}
-	for _, c := range []struct{ name, set, bad, good string }{
-		{"IPv4", "v4", "127.0.0.66", "127.0.0.67"},
-		{"IPv6", "v6", "fd66::2", "::1"},
+	// Who is banned, what is then in the set, who knocks, who is let in.
+	for _, c := range []struct{ name, set, bad, in, knocks, good string }{
+		{"IPv4", "v4", "127.0.0.66", "127.0.0.66", "127.0.0.66", "127.0.0.67"},
+		{"IPv6", "v6_64", "fd66::2", "fd66:: ", "fd66::3:4", "fd66:0:0:1::2"},
+		{"IPv6 alone", "v6", "fd67::2", "fd67::2", "fd67::2", "fd67::3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -160,25 +164,28 @@ func TestKernel_dropsAndProlongs(t *testing.T) {
 			if !knock(t, c.bad, port) {
 				t.Fatal("not let in before the ban")
 			}
-			l.Ban(addr(c.bad), "test")
-			eventually(t, "in the kernel's set", func() bool { return strings.Contains(held(t, table, c.set), c.bad) })
+			if c.set == "v6" {
+				l.Authenticated(addr(c.good))
+			}
+			ban(l, addr(c.bad), "test")
+			eventually(t, "in the kernel's set", func() bool { return strings.Contains(held(t, table, c.set), c.in) })
 			for end := time.Now().Add(6 * time.Second); time.Now().Before(end); <-time.After(time.Second) {
-				if knock(t, c.bad, port) {
+				if knock(t, c.knocks, port) {
 					t.Fatal("let in although each of its packets prolongs the ban")
 				}
 				if !knock(t, c.good, port) {
 					t.Fatal("a good source was dropped")
 				}
-				if !knock(t, c.bad, other) {
+				if !knock(t, c.knocks, other) {
 					t.Fatal("dropped at a port that is not ours")
 				}
 			}
 			// Dialling started the time afresh; now it runs out by itself.
 			eventually(t, "let in again", func() bool {
-				if strings.Contains(held(t, table, c.set), c.bad) {
+				if strings.Contains(held(t, table, c.set), c.in) {
 					return false
 				}
-				return knock(t, c.bad, port)
+				return knock(t, c.knocks, port)
 			})
 			eventually(t, "gone from the list", func() bool { return len(l.Entries()) == 0 })
 		})
@@ -190,9 +197,10 @@ func TestKernel_takesOver(t *testing.T) {
 	const table = "takeover"
 	nets := []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8:1::/48"), netip.MustParsePrefix("255.255.255.0/24")}
 	l, stop := start(t, Options{Table: table})
-	for _, a := range []string{"192.0.2.1", "192.0.2.2", "2001:db8::1"} {
-		l.Ban(addr(a), "test")
+	for _, a := range []string{"192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8:2::1"} {
+		ban(l, addr(a), "test")
 	}
+	l.Ban(addr("2001:db8:3::1"), single(addr("2001:db8:3::1")), "test")
 	for _, p := range nets {
 		if err := l.Add(p, "test", time.Hour); err != nil {
 			t.Fatal(err)
@@ -200,7 +208,7 @@ func TestKernel_takesOver(t *testing.T) {
 	}
 	stop()
 
-	never := []netip.Prefix{netip.MustParsePrefix("192.0.2.2/32")}
+	never := []netip.Prefix{netip.MustParsePrefix("192.0.2.2/32"), netip.MustParsePrefix("2001:db8:2::9/128")}
 	// Another time makes other sets: what was in the old ones is kept.
 	for _, timeout := range []time.Duration{10 * time.Minute, 20 * time.Minute} {
 		l, stop = start(t, Options{Table: table, Never: never, Timeout: timeout})
@@ -212,13 +220,14 @@ func TestKernel_takesOver(t *testing.T) {
 			got = append(got, e.Prefix.String())
 		}
 		slices.Sort(got)
-		want := []string{"192.0.2.1/32", "2001:db8:1::/48", "2001:db8::1/128", "203.0.113.0/24", "255.255.255.0/24"}
+		want := []string{"192.0.2.1/32", "2001:db8:1::/48", "2001:db8:3::1/128", "2001:db8::/64", "203.0.113.0/24", "255.255.255.0/24"}
 		if !slices.Equal(got, want) {
 			t.Errorf("taken over: got %q, want %q", got, want)
 		}
-		eventually(t, "the exempt address gone from the kernel", func() bool {
-			in := held(t, table, "v4")
-			return strings.Contains(in, "192.0.2.1 ") && !strings.Contains(in, "192.0.2.2")
+		eventually(t, "what is exempt gone from the kernel", func() bool {
+			in, homes := held(t, table, "v4"), held(t, table, "v6_64")
+			return strings.Contains(in, "192.0.2.1 ") && !strings.Contains(in, "192.0.2.2") &&
+				strings.Contains(homes, "2001:db8:: ") && !strings.Contains(homes, "2001:db8:2::")
 		})
 		eventually(t, "networks there", func() bool {
 			in := held(t, table, "net4")
@@ -226,6 +235,30 @@ func TestKernel_takesOver(t *testing.T) {
 		})
 		stop()
 	}
+}
+
+// TestKernel_takesOverOlder: a table of a host that banned no /64s is made anew,
+// and what it held is kept.
+func TestKernel_takesOverOlder(t *testing.T) {
+	t.Parallel()
+	const table = "older"
+	for _, args := range []string{
+		"add table inet older",
+		"add set inet older v6 { type ipv6_addr; flags dynamic,timeout; timeout 10m; }",
+		"add element inet older v6 { 2001:db8::7 timeout 10m expires 5m }",
+	} {
+		if out, err := nftCmd(t, strings.SplitN(args, " ", 6)...); err != nil {
+			t.Fatalf("%s: %v: %s", args, err, out)
+		}
+	}
+	l, _ := start(t, Options{Table: table})
+	if e := l.Entries(); len(e) != 1 || e[0].Prefix != netip.MustParsePrefix("2001:db8::7/128") || e[0].Why != whyBefore {
+		t.Errorf("taken over: got %+v", e)
+	}
+	ban(l, addr("2001:db8::8"), "test")
+	eventually(t, "both in the kernel", func() bool {
+		return strings.Contains(held(t, table, "v6"), "2001:db8::7 ") && strings.Contains(held(t, table, "v6_64"), "2001:db8:: ")
+	})
 }
 
 func TestKernel_networks(t *testing.T) {
@@ -247,8 +280,8 @@ func TestKernel_networks(t *testing.T) {
 		in := held(t, table, "net4")
 		return strings.Contains(in, "203.0.113.6 ") && !strings.Contains(in, "203.0.113.7") && strings.Contains(in, "203.0.120.0/21 ")
 	})
-	if ok, err := l.Remove(netip.MustParsePrefix("203.0.112.0/20")); !ok || err != nil {
-		t.Errorf("remove: got %v, %v", ok, err)
+	if ended, err := l.Remove(netip.MustParsePrefix("203.0.112.0/20")); len(ended) != 1 || err != nil {
+		t.Errorf("remove: got %v, %v", ended, err)
 	}
 	eventually(t, "the narrower without the wider", func() bool {
 		in := held(t, table, "net4")
@@ -260,7 +293,7 @@ func TestKernel_removesAtExit(t *testing.T) {
 	t.Parallel()
 	const table = "atexit"
 	l, stop := start(t, Options{Table: table, RemoveAtExit: true})
-	l.Ban(addr("192.0.2.1"), "test")
+	ban(l, addr("192.0.2.1"), "test")
 	eventually(t, "in the kernel's set", func() bool { return strings.Contains(held(t, table, "v4"), "192.0.2.1") })
 	stop()
 	if out, err := nftCmd(t, "list", "table", "inet", table); err == nil {
@@ -273,7 +306,7 @@ func TestKernel_manyInBatches(t *testing.T) {
 	l, _ := start(t, Options{Table: table})
 	began := time.Now()
 	for i := range n {
-		l.Ban(netip.AddrFrom4([4]byte{10, 66, byte(i >> 8), byte(i)}), "test")
+		ban(l, netip.AddrFrom4([4]byte{10, 66, byte(i >> 8), byte(i)}), "test")
 	}
 	asked := time.Since(began)
 	count := func() (n int) {
@@ -305,7 +338,7 @@ func TestKernel_oldestOut(t *testing.T) {
 	const table, limit = "oldest", 100
 	l, _ := start(t, Options{Table: table, Max: limit})
 	for i := range 5 * limit {
-		l.Ban(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), "test")
+		ban(l, netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), "test")
 		if i%50 == 49 {
 			<-time.After(gather)
 		}
@@ -334,7 +367,7 @@ func TestKernel_mendsWhatOthersChange(t *testing.T) {
 					t.Fatal(err)
 				}
 			} else {
-				l.Ban(addr(from), "test")
+				ban(l, addr(from), "test")
 			}
 			eventually(t, "dropped", func() bool { return !knock(t, from, port) })
 			if out, err := nftCmd(t, change...); err != nil {
@@ -357,7 +390,7 @@ func TestKernel_twoHosts(t *testing.T) {
 	t.Parallel()
 	const table = "twice"
 	first, stop := start(t, Options{Table: table})
-	first.Ban(addr("192.0.2.1"), "test")
+	ban(first, addr("192.0.2.1"), "test")
 	eventually(t, "in the kernel's set", func() bool { return strings.Contains(held(t, table, "v4"), "192.0.2.1") })
 	second, err := New(Options{Table: table})
 	if err != nil {
@@ -387,11 +420,11 @@ func TestKernel_withoutUpdate(t *testing.T) {
 	if err := k.thread.do(t.Context(), func() error { _, err := k.buildTable(true); return err }); err != nil {
 		t.Fatal(err)
 	}
-	l.Ban(addr("127.0.0.99"), "test")
+	ban(l, addr("127.0.0.99"), "test")
 	eventually(t, "dropped", func() bool { return !knock(t, "127.0.0.99", port) })
 	// Banned once more it has its whole time again, whatever the kernel.
 	<-time.After(2 * time.Second)
-	l.Ban(addr("127.0.0.99"), "test")
+	ban(l, addr("127.0.0.99"), "test")
 	eventually(t, "afresh", func() bool { return strings.Contains(held(t, table, "v4"), "expires 9m59s") })
 }
 
@@ -426,7 +459,7 @@ func helperDropped(asRoot bool) int {
 	defer cancel()
 	done := make(chan struct{})
 	go func() { defer close(done); l.Run(ctx) }()
-	l.Ban(addr("192.0.2.1"), "test")
+	ban(l, addr("192.0.2.1"), "test")
 	for range 100 {
 		if e := l.Entries(); len(e) == 1 && (e[0].Kernel || !up) {
 			break

@@ -15,7 +15,7 @@ import (
 
 // Entry is one banned source or network.
 type Entry struct {
-	Prefix netip.Prefix // a single address is a prefix of its whole length
+	Prefix netip.Prefix // an address is a prefix of its whole length
 	Since  time.Time
 	// Until is when the ban ends: for a source, unless it sends again (what
 	// the kernel saw of that is known within a minute).
@@ -98,11 +98,12 @@ func (l *List) Reload(never []netip.Prefix) {
 }
 
 // Ban bans an address until it has been silent for Options.Timeout, unless it
-// is exempt. It never blocks.
-func (l *List) Ban(a netip.Addr, why string) {
+// is exempt. If with is its /64, all of that is banned as one source, unless
+// anything in it is exempt. It never blocks.
+func (l *List) Ban(a netip.Addr, with netip.Prefix, why string) {
 	now := l.o.Clock.Now()
 	l.mu.Lock()
-	outcome := l.m.ban(a, why, now)
+	outcome := l.m.ban(a, with, why, now)
 	l.mu.Unlock()
 	l.o.Metrics.bans.WithLabelValues(outcome).Inc()
 	l.poke()
@@ -131,17 +132,18 @@ func (l *List) Add(p netip.Prefix, why string, d time.Duration) error {
 	return err
 }
 
-// Remove ends the ban of exactly this address or network, and tells whether
-// there was one. On an error it is ended here but goes on in the kernel.
-func (l *List) Remove(p netip.Prefix) (bool, error) {
+// Remove ends every ban that holds an address, or the ban of exactly this
+// network, and gives what was banned. On an error it is ended here but goes on
+// in the kernel.
+func (l *List) Remove(p netip.Prefix) ([]netip.Prefix, error) {
 	l.mu.Lock()
-	ok, down, why := l.m.remove(p), l.m.link == linkDown, l.why
+	ended, down, why := l.m.remove(p), l.m.link == linkDown, l.why
 	l.mu.Unlock()
 	l.poke()
-	if ok && down {
-		return ok, fmt.Errorf("the kernel cannot be told now (%s): if it has the ban, it ends there by itself or when it can be told", why)
+	if len(ended) > 0 && down {
+		return ended, fmt.Errorf("the kernel cannot be told now (%s) that %s is banned no more: if it has the ban, it ends there by itself or when it can be told", why, ended)
 	}
-	return ok, nil
+	return ended, nil
 }
 
 // Entries gives all bans, the latest first.
@@ -153,7 +155,7 @@ func (l *List) Entries() []Entry {
 		if c := b.Since.Compare(a.Since); c != 0 {
 			return c
 		}
-		return a.Prefix.Addr().Compare(b.Prefix.Addr())
+		return a.Prefix.Compare(b.Prefix)
 	})
 	return all
 }
@@ -165,14 +167,16 @@ func (l *List) Len() int {
 	return l.m.bans.len() + len(l.m.fixed.of)
 }
 
-// Why tells why an address is banned, or in words why it is not or cannot be.
-func (l *List) Why(a netip.Addr) (Entry, string, bool) {
+// Why tells of the ban that holds an address or all of a network, or in words
+// why there is none or cannot be.
+func (l *List) Why(p netip.Prefix) (Entry, string, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.m.why(a, l.o.Clock.Now())
+	return l.m.why(p, l.o.Clock.Now())
 }
 
-// Authenticated exempts an address for a day, and ends its ban.
+// Authenticated exempts an address for a day, and ends its ban and that of its
+// /64.
 func (l *List) Authenticated(a netip.Addr) {
 	l.mu.Lock()
 	l.m.authenticated(a, l.o.Clock.Now())

@@ -51,18 +51,19 @@ const (
 
 // machine is the list of bans, without I/O. It is not safe for concurrent use.
 //
-// What the kernel is to be told is kept as the addresses that changed (dirty);
+// What the kernel is to be told is kept as the sources that changed (dirty);
 // what is to be said of each is seen when it is said (take), so that what was
 // banned and pardoned in between costs one deletion and nothing is said twice.
 type machine struct {
 	timeout time.Duration
 	bans    table
-	exempt  table
+	exempt  table                // addresses
+	homes   map[netip.Prefix]int // how many of exempt are in each /64
 	never   networks[struct{}]
 	fixed   networks[*Entry]
 
 	link       link
-	dirty      map[netip.Addr]struct{}
+	dirty      map[netip.Prefix]struct{}
 	fixedDirty bool
 	epoch      uint32
 	evicted    int // since it was last asked
@@ -73,8 +74,9 @@ func newMachine(o Options) *machine {
 		timeout: o.Timeout,
 		bans:    newTable(o.Max),
 		exempt:  newTable(exemptMax),
+		homes:   map[netip.Prefix]int{},
 		fixed:   newNetworks[*Entry](),
-		dirty:   map[netip.Addr]struct{}{},
+		dirty:   map[netip.Prefix]struct{}{},
 	}
 	m.reload(o.Never)
 	return m
@@ -91,12 +93,16 @@ func plain(a netip.Addr) (netip.Addr, bool) {
 // within accepts any network of a find.
 func within(struct{}) bool { return true }
 
-// spared tells whether an address is not to be banned.
-func (m *machine) spared(a netip.Addr, now time.Time) bool {
-	if _, _, ok := m.never.find(a, within); ok {
+// spared tells whether a source is not to be banned: of a /64, whether there is
+// anything in it that is exempt.
+func (m *machine) spared(p netip.Prefix, now time.Time) bool {
+	if _, ok := m.never.overlap(p); ok {
 		return true
 	}
-	s := m.exempt.get(a)
+	if !p.IsSingleIP() {
+		return m.homes[p] > 0
+	}
+	s := m.exempt.get(p)
 	return s != nil && !s.ended(now)
 }
 
@@ -105,7 +111,7 @@ func (m *machine) whySpared(a netip.Addr) string {
 	if p, _, ok := m.never.find(a, within); ok {
 		return fmt.Sprintf("never banned: the configuration exempts %s", p)
 	}
-	s := m.exempt.get(a)
+	s := m.exempt.get(single(a))
 	return fmt.Sprintf("not banned before %s: logged in at %s",
 		time.Unix(0, s.until).UTC().Format(time.RFC3339), time.Unix(0, s.since).UTC().Format(time.RFC3339))
 }
@@ -118,16 +124,27 @@ const (
 	banBad    = "invalid"
 )
 
-func (m *machine) ban(a netip.Addr, why string, now time.Time) string {
+// ban bans an address, with the /64 around it if that is given and nothing in
+// it is exempt.
+func (m *machine) ban(a netip.Addr, with netip.Prefix, why string, now time.Time) string {
 	a, ok := plain(a)
 	if !ok {
 		return banBad
 	}
 	m.expire(now, 2)
-	if m.spared(a, now) {
+	m.expireExempt(now)
+	p := single(a)
+	if m.spared(p, now) {
 		return banExempt
 	}
-	s := m.insert(a, now.Add(m.timeout))
+	if h, ok := home(a); ok {
+		if h == with.Masked() && !m.spared(h, now) {
+			p = h
+		} else {
+			m.pardon(h) // there is now somebody in it who is not to be hit
+		}
+	}
+	s := m.insert(p, now.Add(m.timeout))
 	outcome := banAgain
 	if s.count == 0 {
 		s.since, outcome = now.UnixNano(), banNew
@@ -135,13 +152,13 @@ func (m *machine) ban(a netip.Addr, why string, now time.Time) string {
 	s.count++
 	s.why = unique.Make(cut(why))
 	m.bans.end(s, now.Add(m.timeout))
-	m.mark(a)
+	m.mark(p)
 	return outcome
 }
 
-// insert gives the slot of an address, and marks what had to go for it.
-func (m *machine) insert(a netip.Addr, until time.Time) *slot {
-	s, _, evicted := m.bans.put(a, until)
+// insert gives the slot of a source, and marks what had to go for it.
+func (m *machine) insert(p netip.Prefix, until time.Time) *slot {
+	s, _, evicted := m.bans.put(p, until)
 	if evicted.IsValid() {
 		m.evicted++
 		m.mark(evicted)
@@ -172,19 +189,33 @@ func (m *machine) banned(a netip.Addr, now time.Time) bool {
 	if !ok {
 		return false
 	}
-	if s := m.bans.get(a); s != nil && !s.ended(now) {
+	if s := m.over(a, func(s *slot) bool { return !s.ended(now) }); s != nil {
 		s.count++
 		until := now.Add(m.timeout)
 		if !s.kernel || m.link != linkUp {
 			m.bans.end(s, until)
 		} else if until.UnixNano()-s.until > int64(m.timeout/prolongParts) {
 			m.bans.end(s, until)
-			m.mark(a)
+			m.mark(s.source())
 		}
 		return true
 	}
 	_, _, ok = m.fixed.find(a, func(e *Entry) bool { return e.Until.After(now) })
-	return ok && !m.spared(a, now)
+	return ok && !m.spared(single(a), now)
+}
+
+// over gives the ban of an address, else that of its /64, that ok accepts: in
+// the order of the kernel's rules.
+func (m *machine) over(a netip.Addr, ok func(*slot) bool) *slot {
+	if s := m.bans.get(single(a)); s != nil && ok(s) {
+		return s
+	}
+	if h, is := home(a); is {
+		if s := m.bans.get(h); s != nil && ok(s) {
+			return s
+		}
+	}
+	return nil
 }
 
 // errFull says that there are too many bans by hand.
@@ -225,35 +256,52 @@ func (m *machine) add(p netip.Prefix, why string, d time.Duration, now time.Time
 // exemptIn gives an address within p that is exempt for a login.
 func (m *machine) exemptIn(p netip.Prefix, now time.Time) (found netip.Addr, ok bool) {
 	m.exempt.all(func(s *slot) {
-		if a := s.addr(); !ok && p.Contains(a) && !s.ended(now) {
+		if a := s.source().Addr(); !ok && p.Contains(a) && !s.ended(now) {
 			found, ok = a, true
 		}
 	})
 	return found, ok
 }
 
-func (m *machine) remove(p netip.Prefix) bool {
+// remove ends the bans that hold an address, or the bans of exactly this
+// network, and gives what they were of.
+func (m *machine) remove(p netip.Prefix) (ended []netip.Prefix) {
 	p, ok := normal(p)
 	if !ok {
-		return false
+		return nil
 	}
-	if m.fixed.drop(p) {
-		m.markFixed()
-	} else {
-		ok = false
+	end := func(q netip.Prefix) {
+		there := isSource(q) && m.pardon(q)
+		if m.fixed.drop(q) {
+			m.markFixed()
+			there = true
+		}
+		if there {
+			ended = append(ended, q)
+		}
 	}
-	if p.IsSingleIP() && m.pardon(p.Addr()) {
-		ok = true
+	end(p)
+	if !p.IsSingleIP() {
+		return ended
 	}
-	return ok
+	if h, ok := home(p.Addr()); ok {
+		end(h)
+	}
+	for {
+		q, _, ok := m.fixed.find(p.Addr(), func(*Entry) bool { return true })
+		if !ok {
+			return ended
+		}
+		end(q)
+	}
 }
 
-// pardon ends the ban of an address.
-func (m *machine) pardon(a netip.Addr) bool {
-	if !m.bans.drop(a) {
+// pardon ends the ban of a source.
+func (m *machine) pardon(p netip.Prefix) bool {
+	if !m.bans.drop(p) {
 		return false
 	}
-	m.mark(a)
+	m.mark(p)
 	return true
 }
 
@@ -262,12 +310,32 @@ func (m *machine) authenticated(a netip.Addr, now time.Time) {
 	if !ok {
 		return
 	}
-	s, fresh, _ := m.exempt.put(a, now.Add(exemptDay))
+	s, fresh, evicted := m.exempt.put(single(a), now.Add(exemptDay))
 	s.since = now.UnixNano()
 	m.exempt.end(s, now.Add(exemptDay))
-	m.pardon(a)
+	if evicted.IsValid() {
+		m.count(evicted.Addr(), -1)
+	}
+	if fresh {
+		m.count(a, 1)
+	}
+	m.pardon(single(a))
+	if h, ok := home(a); ok {
+		m.pardon(h)
+	}
 	if _, _, in := m.fixed.find(a, func(*Entry) bool { return true }); in && fresh {
 		m.markFixed()
+	}
+}
+
+// count counts the exempt addresses of a /64.
+func (m *machine) count(a netip.Addr, by int) {
+	h, ok := home(a)
+	if !ok {
+		return
+	}
+	if m.homes[h] += by; m.homes[h] == 0 {
+		delete(m.homes, h)
 	}
 }
 
@@ -278,14 +346,14 @@ func (m *machine) reload(never []netip.Prefix) {
 			m.never.set(p, struct{}{})
 		}
 	}
-	var gone []netip.Addr
+	var gone []netip.Prefix
 	m.bans.all(func(s *slot) {
-		if _, _, ok := m.never.find(s.addr(), within); ok {
-			gone = append(gone, s.addr())
+		if _, ok := m.never.overlap(s.source()); ok {
+			gone = append(gone, s.source())
 		}
 	})
-	for _, a := range gone {
-		m.pardon(a)
+	for _, p := range gone {
+		m.pardon(p)
 	}
 	for p := range m.fixed.of {
 		if m.never.covers(p) {
@@ -303,13 +371,13 @@ func (m *machine) expire(now time.Time, n int) {
 		if s == nil || !s.ended(now) || s.kernel && m.link == linkUp {
 			break
 		}
-		a := s.addr()
-		m.bans.drop(a)
-		delete(m.dirty, a)
+		p := s.source()
+		m.bans.drop(p)
+		delete(m.dirty, p)
 	}
 }
 
-// expireFixed forgets the bans by hand and the exemptions that are over.
+// expireFixed forgets the bans by hand that are over, and the exemptions.
 func (m *machine) expireFixed(now time.Time) {
 	for p, e := range m.fixed.of {
 		if !e.Until.After(now) {
@@ -317,9 +385,15 @@ func (m *machine) expireFixed(now time.Time) {
 			m.markFixed()
 		}
 	}
+	m.expireExempt(now)
+}
+
+// expireExempt forgets the exemptions that are over.
+func (m *machine) expireExempt(now time.Time) {
 	for s := m.exempt.first(); s != nil && s.ended(now); s = m.exempt.first() {
-		a := s.addr()
-		m.exempt.drop(a)
+		a := s.source().Addr()
+		m.exempt.drop(s.source())
+		m.count(a, -1)
 		if _, _, in := m.fixed.find(a, func(*Entry) bool { return true }); in {
 			m.markFixed()
 		}
@@ -329,7 +403,7 @@ func (m *machine) expireFixed(now time.Time) {
 func (m *machine) entries(now time.Time) []Entry {
 	all := make([]Entry, 0, m.bans.len()+len(m.fixed.of))
 	m.bans.all(func(s *slot) {
-		if !s.ended(now) || s.kernel && m.link == linkUp {
+		if m.holds(s, now) {
 			all = append(all, s.entry())
 		}
 	})
@@ -341,20 +415,50 @@ func (m *machine) entries(now time.Time) []Entry {
 	return all
 }
 
-func (m *machine) why(a netip.Addr, now time.Time) (Entry, string, bool) {
-	a, ok := plain(a)
+// why tells of the ban that holds all of p.
+func (m *machine) why(p netip.Prefix, now time.Time) (Entry, string, bool) {
+	p, ok := normal(p)
 	if !ok {
-		return Entry{}, "not an address", false
+		return Entry{}, "not an address or a network", false
 	}
-	if m.spared(a, now) {
+	a, alone := p.Addr(), p.IsSingleIP()
+	if alone && m.spared(p, now) {
 		return Entry{}, m.whySpared(a), false
 	}
-	if s := m.bans.get(a); s != nil && (!s.ended(now) || s.kernel && m.link == linkUp) {
+	if s := m.over(a, func(s *slot) bool { return m.holds(s, now) && s.source().Bits() <= p.Bits() }); s != nil {
 		e := s.entry()
 		return e, e.Why, true
 	}
-	if _, e, ok := m.fixed.find(a, func(e *Entry) bool { return e.Until.After(now) }); ok {
+	if _, e, ok := m.fixed.findFrom(a, p.Bits(), func(e *Entry) bool { return e.Until.After(now) }); ok {
 		return *e, e.Why, true
 	}
-	return Entry{}, "not banned", false
+	if alone {
+		return Entry{}, "not banned", false
+	}
+	return Entry{}, m.whyNotWhole(p, now), false
+}
+
+// holds tells whether a ban goes on: by its time, or since packets may have
+// prolonged it in the kernel.
+func (m *machine) holds(s *slot, now time.Time) bool {
+	return !s.ended(now) || s.kernel && m.link == linkUp
+}
+
+// whyNotWhole says what is banned within a network that is not.
+func (m *machine) whyNotWhole(p netip.Prefix, now time.Time) string {
+	n := 0
+	m.bans.all(func(s *slot) {
+		if p.Overlaps(s.source()) && m.holds(s, now) {
+			n++
+		}
+	})
+	for q, e := range m.fixed.of {
+		if p.Overlaps(q) && e.Until.After(now) {
+			n++
+		}
+	}
+	if n == 0 {
+		return "not banned"
+	}
+	return fmt.Sprintf("not as a whole; bans of parts of it: %d", n)
 }

@@ -10,10 +10,10 @@ import (
 // it is decided whether the element timed out or was taken away.
 const graceMax = time.Second
 
-// element is an address of a kernel's set and how long it will stay there.
+// element is a source of a kernel's set and how long it will stay there.
 type element struct {
-	addr netip.Addr
-	left time.Duration
+	source netip.Prefix
+	left   time.Duration
 }
 
 // network is a network of a kernel's set.
@@ -24,10 +24,10 @@ type network struct {
 
 // batch is what the kernel is to be told at once.
 type batch struct {
-	add   []element    // not in the set, as far as we know
-	again []element    // in the set: their time starts afresh
-	del   []netip.Addr // to be taken out, if there
-	nets  []network    // all networks, if setNets
+	add   []element      // not in the set, as far as we know
+	again []element      // in the set: their time starts afresh
+	del   []netip.Prefix // to be taken out, if there
+	nets  []network      // all networks, if setNets
 	// setNets tells whether nets replaces what the sets of networks hold.
 	setNets bool
 }
@@ -36,22 +36,22 @@ func (b *batch) len() int { return len(b.add) + len(b.again) + len(b.del) }
 
 func (b *batch) empty() bool { return b.len() == 0 && !b.setNets }
 
-// mark notes that the kernel is to be told of an address. While the kernel is
+// mark notes that the kernel is to be told of a source. While the kernel is
 // down only removals are kept: all else is found out when it is back.
-func (m *machine) mark(a netip.Addr) {
+func (m *machine) mark(p netip.Prefix) {
 	switch m.link {
 	case linkNone:
 		return
 	case linkDown:
-		if m.bans.get(a) != nil {
-			delete(m.dirty, a)
+		if m.bans.get(p) != nil {
+			delete(m.dirty, p)
 			return
 		}
 		if len(m.dirty) >= removedMax {
 			return
 		}
 	}
-	m.dirty[a] = struct{}{}
+	m.dirty[p] = struct{}{}
 }
 
 func (m *machine) markFixed() { m.fixedDirty = m.link != linkNone }
@@ -67,20 +67,20 @@ func (m *machine) take(now time.Time) batch {
 	if m.link != linkUp {
 		return b
 	}
-	for a := range m.dirty {
+	for p := range m.dirty {
 		if b.len() >= batchMax {
 			break
 		}
-		delete(m.dirty, a)
-		s := m.bans.get(a)
+		delete(m.dirty, p)
+		s := m.bans.get(p)
 		switch {
 		case s == nil:
-			b.del = append(b.del, a)
+			b.del = append(b.del, p)
 		case s.ended(now):
 		case s.kernel:
-			b.again = append(b.again, element{a, m.left(s, now)})
+			b.again = append(b.again, element{p, m.left(s, now)})
 		default:
-			b.add = append(b.add, element{a, m.left(s, now)})
+			b.add = append(b.add, element{p, m.left(s, now)})
 		}
 	}
 	if m.fixedDirty {
@@ -110,9 +110,9 @@ func (m *machine) ranges(now time.Time) []network {
 		holes = append(holes, p)
 	}
 	m.exempt.all(func(s *slot) {
-		a := s.addr()
-		if _, _, in := m.fixed.find(a, func(*Entry) bool { return true }); in && !s.ended(now) {
-			holes = append(holes, netip.PrefixFrom(a, a.BitLen()))
+		p := s.source()
+		if _, _, in := m.fixed.find(p.Addr(), func(*Entry) bool { return true }); in && !s.ended(now) {
+			holes = append(holes, p)
 		}
 	})
 	var out []network
@@ -139,60 +139,60 @@ func (m *machine) ranges(now time.Time) []network {
 func (m *machine) told(b batch, err error) {
 	if err != nil {
 		for _, e := range b.add {
-			m.mark(e.addr)
+			m.mark(e.source)
 		}
 		for _, e := range b.again {
-			m.mark(e.addr)
+			m.mark(e.source)
 		}
-		for _, a := range b.del {
-			m.mark(a)
+		for _, p := range b.del {
+			m.mark(p)
 		}
 		m.fixedDirty = m.fixedDirty || b.setNets
 		return
 	}
 	for _, e := range b.add {
-		if s := m.bans.get(e.addr); s != nil {
+		if s := m.bans.get(e.source); s != nil {
 			s.kernel = true
 		}
 	}
 }
 
-// due gives up to n addresses that the kernel has and whose time is over,
+// due gives up to n sources that the kernel has and whose time is over,
 // unless packets prolonged it there.
 func (m *machine) due(now time.Time, n int) []element {
 	var out []element
 	m.bans.ended(now, func(s *slot) bool {
 		if s.kernel {
-			out = append(out, element{addr: s.addr()})
+			out = append(out, element{source: s.source()})
 		}
 		return len(out) < n
 	})
 	return out
 }
 
-// answered takes what the kernel said about addresses that were due.
+// answered takes what the kernel said about sources that were due.
 func (m *machine) answered(all []element, now time.Time) {
 	for _, e := range all {
-		s := m.bans.get(e.addr)
-		_, changed := m.dirty[e.addr]
+		s := m.bans.get(e.source)
+		_, changed := m.dirty[e.source]
 		switch {
 		case s == nil || changed || !s.ended(now):
 		case e.left > 0:
 			m.bans.end(s, now.Add(e.left))
 		default:
-			m.bans.drop(e.addr)
+			m.bans.drop(e.source)
 		}
 	}
 }
 
-// sample gives up to n addresses that the kernel must have.
+// sample gives up to n sources that the kernel must have.
 func (m *machine) sample(now time.Time, n int) []element {
 	var out []element
 	for _, i := range m.bans.index { // in no order
 		s := &m.bans.slots[i]
-		a := s.addr()
-		if _, changed := m.dirty[a]; s.kernel && !changed && s.until > now.Add(graceMax).UnixNano() {
-			out = append(out, element{addr: a})
+		p := s.source()
+		if _, changed := m.dirty[p]; s.kernel && !changed && s.until > now.Add(graceMax).UnixNano() {
+			out = append(out, element{source: p})
 		}
 		if len(out) >= n {
 			break
@@ -205,7 +205,7 @@ func (m *machine) sample(now time.Time, n int) []element {
 func (m *machine) lost() {
 	m.bans.all(func(s *slot) {
 		s.kernel = false
-		m.mark(s.addr())
+		m.mark(s.source())
 	})
 	m.markFixed()
 }
@@ -214,7 +214,7 @@ func (m *machine) lost() {
 func (m *machine) resay() {
 	m.bans.all(func(s *slot) {
 		if !s.kernel {
-			m.mark(s.addr())
+			m.mark(s.source())
 		}
 	})
 	m.markFixed()
@@ -233,24 +233,24 @@ func (m *machine) begin(now time.Time, other string) *reading {
 	return &reading{began: now, other: other, nets: map[netip.Prefix]struct{}{}}
 }
 
-// seen says that an address is in the kernel's set.
+// seen says that a source is in the kernel's set.
 func (m *machine) seen(r *reading, e element, now time.Time) {
-	a := e.addr
-	if s := m.bans.get(a); s != nil {
+	p := e.source
+	if s := m.bans.get(p); s != nil {
 		s.epoch, s.kernel = m.epoch, true
-		if _, changed := m.dirty[a]; !changed {
+		if _, changed := m.dirty[p]; !changed {
 			m.bans.end(s, now.Add(e.left))
 		}
 		return
 	}
-	if _, changed := m.dirty[a]; changed {
+	if _, changed := m.dirty[p]; changed {
 		return // on its way out
 	}
-	if m.spared(a, now) {
-		m.dirty[a] = struct{}{}
+	if m.spared(p, now) {
+		m.dirty[p] = struct{}{}
 		return
 	}
-	s := m.insert(a, now.Add(e.left))
+	s := m.insert(p, now.Add(e.left))
 	s.since, s.count, s.why = r.began.UnixNano(), 1, unique.Make(r.other)
 	s.epoch, s.kernel = m.epoch, true
 }
@@ -279,7 +279,7 @@ func (m *machine) seenNet(r *reading, n network, now time.Time) {
 	})
 }
 
-// finish ends a reading of addresses. It gives the bans that were not read
+// finish ends a reading of sources. It gives the bans that were not read
 // although they must be there: they may have been passed over, since a set may
 // be rearranged while it is read, and are to be asked about.
 func (m *machine) finish(r *reading, now time.Time) (suspects []element) {
@@ -287,10 +287,10 @@ func (m *machine) finish(r *reading, now time.Time) (suspects []element) {
 		if s.epoch == m.epoch || s.since >= r.began.UnixNano() {
 			return
 		}
-		if a := s.addr(); !s.kernel {
-			m.mark(a)
+		if p := s.source(); !s.kernel {
+			m.mark(p)
 		} else if s.until > now.Add(graceMax).UnixNano() {
-			suspects = append(suspects, element{addr: a})
+			suspects = append(suspects, element{source: p})
 		}
 	})
 	return suspects
@@ -318,13 +318,13 @@ func (m *machine) finishNets(r *reading, now time.Time) (missing int) {
 // are put there again, and gives how many.
 func (m *machine) missed(suspects []element) (n int) {
 	for _, e := range suspects {
-		s := m.bans.get(e.addr)
+		s := m.bans.get(e.source)
 		if e.left > 0 || s == nil || !s.kernel {
 			continue
 		}
 		n++
 		s.kernel = false
-		m.mark(e.addr)
+		m.mark(e.source)
 	}
 	return n
 }

@@ -12,43 +12,79 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/base/sim"
 )
 
-// Addresses and networks of the models: few, so that they meet.
-func drawAddr(t *rapid.T) netip.Addr {
-	a := netip.AddrFrom4([4]byte{192, 0, 2, byte(rapid.IntRange(0, 15).Draw(t, "host"))})
-	if rapid.IntRange(0, 3).Draw(t, "v6") == 0 {
-		b := netip.MustParseAddr("2001:db8::").As16()
-		b[15] = a.As4()[3]
-		a = netip.AddrFrom16(b)
+// Addresses and networks of the models: few, so that they meet. Those of IPv6
+// are in four /64s.
+func modelAddr(v6 bool, i int) netip.Addr {
+	if !v6 {
+		return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
 	}
-	return a
+	b := netip.MustParseAddr("2001:db8::").As16()
+	b[7], b[15] = byte(i/4), byte(i%4)
+	return netip.AddrFrom16(b)
+}
+
+func modelAddrs() (all []netip.Addr) {
+	for i := range 16 {
+		all = append(all, modelAddr(false, i), modelAddr(true, i))
+	}
+	return all
+}
+
+func drawAddr(t *rapid.T) netip.Addr {
+	return modelAddr(rapid.Bool().Draw(t, "v6"), rapid.IntRange(0, 15).Draw(t, "host"))
 }
 
 func drawPrefix(t *rapid.T) netip.Prefix {
-	a := drawAddr(t)
-	p, _ := a.Prefix(a.BitLen() - rapid.IntRange(0, 4).Draw(t, "bits"))
+	a, bits := drawAddr(t), rapid.IntRange(0, 4).Draw(t, "bits")
+	if a.Is6() && rapid.Bool().Draw(t, "wide") {
+		bits += 62 // about the length of a /64
+	}
+	p, _ := a.Prefix(a.BitLen() - bits)
 	return p
+}
+
+// drawSource is an address and what is to be banned with it.
+func drawSource(t *rapid.T) (a netip.Addr, with netip.Prefix) {
+	a = drawAddr(t)
+	with = single(a)
+	if h, ok := home(a); ok && rapid.IntRange(0, 3).Draw(t, "alone") > 0 {
+		with = h
+	}
+	return a, with
 }
 
 // model is what the list should be: plain maps.
 type model struct {
 	timeout time.Duration
 	max     int
-	bans    map[netip.Addr]time.Time
+	bans    map[netip.Prefix]time.Time
 	exempt  map[netip.Addr]time.Time
 	fixed   map[netip.Prefix]time.Time
 	never   []netip.Prefix
 }
 
-func (m *model) spared(a netip.Addr, now time.Time) bool {
-	return m.exempt[a].After(now) || slices.ContainsFunc(m.never, func(p netip.Prefix) bool { return p.Contains(a) })
+// spared tells whether anything in a network is exempt.
+func (m *model) spared(p netip.Prefix, now time.Time) bool {
+	for a, end := range m.exempt {
+		if p.Contains(a) && end.After(now) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(m.never, p.Overlaps)
 }
 
-func (m *model) ban(a netip.Addr, now time.Time) {
-	if m.spared(a, now) {
+func (m *model) ban(a netip.Addr, with netip.Prefix, now time.Time) {
+	p := single(a)
+	if m.spared(p, now) {
 		return
 	}
-	if _, ok := m.bans[a]; !ok && len(m.bans) >= m.max {
-		var first netip.Addr
+	if with != p && !m.spared(with, now) {
+		p = with
+	} else if h, ok := home(a); ok {
+		delete(m.bans, h)
+	}
+	if _, ok := m.bans[p]; !ok && len(m.bans) >= m.max {
+		var first netip.Prefix
 		for b, end := range m.bans {
 			if !first.IsValid() || end.Before(m.bans[first]) {
 				first = b
@@ -56,18 +92,21 @@ func (m *model) ban(a netip.Addr, now time.Time) {
 		}
 		delete(m.bans, first)
 	}
-	m.bans[a] = now.Add(m.timeout)
+	m.bans[p] = now.Add(m.timeout)
 }
 
 func (m *model) banned(a netip.Addr, now time.Time, prolong bool) bool {
-	if m.bans[a].After(now) {
-		if prolong {
-			m.bans[a] = now.Add(m.timeout)
+	h, _ := home(a)
+	for _, p := range []netip.Prefix{single(a), h} {
+		if m.bans[p].After(now) {
+			if prolong {
+				m.bans[p] = now.Add(m.timeout)
+			}
+			return true
 		}
-		return true
 	}
 	for p, end := range m.fixed {
-		if p.Contains(a) && end.After(now) && !m.spared(a, now) {
+		if p.Contains(a) && end.After(now) && !m.spared(single(a), now) {
 			return true
 		}
 	}
@@ -75,12 +114,7 @@ func (m *model) banned(a netip.Addr, now time.Time, prolong bool) bool {
 }
 
 func (m *model) add(p netip.Prefix, now, end time.Time) bool {
-	for a, end := range m.exempt {
-		if p.Contains(a) && end.After(now) {
-			return false
-		}
-	}
-	if slices.ContainsFunc(m.never, p.Overlaps) {
+	if m.spared(p, now) {
 		return false
 	}
 	m.fixed[p] = end
@@ -89,9 +123,9 @@ func (m *model) add(p netip.Prefix, now, end time.Time) bool {
 
 func (m *model) reload(never []netip.Prefix) {
 	m.never = never
-	for a := range m.bans {
-		if slices.ContainsFunc(never, func(p netip.Prefix) bool { return p.Contains(a) }) {
-			delete(m.bans, a)
+	for p := range m.bans {
+		if slices.ContainsFunc(never, p.Overlaps) {
+			delete(m.bans, p)
 		}
 	}
 	for p := range m.fixed {
@@ -102,15 +136,35 @@ func (m *model) reload(never []netip.Prefix) {
 }
 
 func (m *model) forget(now time.Time) {
-	for a, end := range m.bans {
+	for p, end := range m.bans {
 		if !end.After(now) {
-			delete(m.bans, a)
+			delete(m.bans, p)
 		}
 	}
 }
 
+// remove ends what holds an address, or just this network, and says what.
+func (m *model) remove(p netip.Prefix, now time.Time) (ended []netip.Prefix) {
+	for q, end := range m.fixed {
+		if q == p || p.IsSingleIP() && q.Contains(p.Addr()) {
+			if end.After(now) {
+				ended = append(ended, q)
+			}
+			delete(m.fixed, q)
+		}
+	}
+	for q := range m.bans {
+		if q == p || p.IsSingleIP() && q.Contains(p.Addr()) {
+			ended = append(ended, q)
+			delete(m.bans, q)
+		}
+	}
+	slices.SortFunc(ended, netip.Prefix.Compare)
+	return slices.Compact(ended)
+}
+
 func newModel(o Options) *model {
-	return &model{timeout: o.Timeout, max: o.Max, bans: map[netip.Addr]time.Time{},
+	return &model{timeout: o.Timeout, max: o.Max, bans: map[netip.Prefix]time.Time{},
 		exempt: map[netip.Addr]time.Time{}, fixed: map[netip.Prefix]time.Time{}}
 }
 
@@ -129,12 +183,13 @@ func (p *pair) tick() time.Time {
 }
 
 func (p *pair) ban(t *rapid.T) {
-	now, a := p.tick(), drawAddr(t)
+	now := p.tick()
+	a, with := drawSource(t)
 	p.l.mu.Lock()
 	p.l.m.expire(now, p.m.max) // as Run does; the model forgets too
 	p.l.mu.Unlock()
-	p.l.Ban(a, "test")
-	p.m.ban(a, now)
+	p.l.Ban(a, with, "test")
+	p.m.ban(a, with, now)
 }
 
 func (p *pair) knock(t *rapid.T) {
@@ -154,18 +209,14 @@ func (p *pair) add(t *rapid.T) {
 
 func (p *pair) remove(t *rapid.T) {
 	q := drawPrefix(t)
-	end, want := p.m.fixed[q]
-	want = want && end.After(p.clock.Now())
-	delete(p.m.fixed, q)
-	if _, ok := p.m.bans[q.Addr()]; ok && q.IsSingleIP() {
-		delete(p.m.bans, q.Addr())
-		want = true
-	}
+	want := p.m.remove(q, p.clock.Now())
 	p.l.mu.Lock()
 	p.l.m.expire(p.clock.Now(), p.m.max)
 	p.l.m.expireFixed(p.clock.Now())
 	p.l.mu.Unlock()
-	if got, err := p.l.Remove(q); got != want || err != nil {
+	got, err := p.l.Remove(q)
+	slices.SortFunc(got, netip.Prefix.Compare)
+	if !slices.Equal(got, want) || err != nil {
 		t.Fatalf("remove %s: got %v, %v, want %v", q, got, err, want)
 	}
 }
@@ -174,7 +225,9 @@ func (p *pair) login(t *rapid.T) {
 	a := drawAddr(t)
 	p.l.Authenticated(a)
 	p.m.exempt[a] = p.clock.Now().Add(exemptDay)
-	delete(p.m.bans, a)
+	h, _ := home(a)
+	delete(p.m.bans, single(a))
+	delete(p.m.bans, h)
 }
 
 func (p *pair) reload(t *rapid.T) {
@@ -189,9 +242,8 @@ func (p *pair) advance(t *rapid.T) {
 }
 
 func (p *pair) same(t *rapid.T) {
-	for i := range 16 {
-		a := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
-		if _, _, got := p.l.Why(a); got != p.m.banned(a, p.clock.Now(), false) {
+	for _, a := range modelAddrs() {
+		if _, _, got := p.l.Why(single(a)); got != p.m.banned(a, p.clock.Now(), false) {
 			t.Fatalf("why %s: got %v, want %v", a, got, !got)
 		}
 	}
@@ -252,7 +304,10 @@ func (w *world) rest(t *rapid.T) {
 
 func (w *world) actions() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
-		"ban":  func(t *rapid.T) { w.Ban(drawAddr(t), "test") },
+		"ban": func(t *rapid.T) {
+			a, with := drawSource(t)
+			w.Ban(a, with, "test")
+		},
 		"tell": func(*rapid.T) { w.flush(context.Background()) },
 		"send": func(t *rapid.T) {
 			if a := drawAddr(t); !w.f.packet(a) {
@@ -288,7 +343,10 @@ func TestModel_kernel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld()
 		all := w.actions()
-		all["put in"] = func(t *rapid.T) { w.f.set[drawAddr(t)] = w.clock.Now().Add(w.o.Timeout) }
+		all["put in"] = func(t *rapid.T) {
+			_, with := drawSource(t)
+			w.f.set[with] = w.clock.Now().Add(w.o.Timeout)
+		}
 		t.Repeat(all)
 	})
 }
@@ -311,19 +369,12 @@ func (w *world) checkSame(t *rapid.T) {
 	if len(w.f.set) > w.o.Max || w.m.bans.len() > w.o.Max {
 		t.Fatalf("got %d in the kernel and %d in the list, want at most %d", len(w.f.set), w.m.bans.len(), w.o.Max)
 	}
-	for i := range 32 {
-		a := netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 16)})
-		if i >= 16 {
-			b := netip.MustParseAddr("2001:db8::").As16()
-			b[15] = byte(i - 16)
-			a = netip.AddrFrom16(b)
-		}
-		_, inSet := w.f.set[a]
-		dropped := inSet
+	for _, a := range modelAddrs() {
+		_, dropped := w.f.match(a)
 		for p := range w.f.nets {
 			dropped = dropped || p.Contains(a)
 		}
-		e, why, banned := w.Why(a)
+		e, why, banned := w.Why(single(a))
 		// An end that the kernel saw last is as old as the last reading.
 		if banned != dropped && (!banned || e.Until.After(now)) {
 			t.Fatalf("%s: in the kernel %v, in the list %v (%s)", a, dropped, banned, why)

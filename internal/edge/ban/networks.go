@@ -67,8 +67,19 @@ func (n *networks[V]) findFrom(a netip.Addr, bits int, ok func(V) bool) (p netip
 	return netip.Prefix{}, none, false
 }
 
-// overlap gives a network that shares addresses with p.
+// overlap gives a network that shares addresses with p. Only for those within
+// p all have to be looked through.
 func (n *networks[V]) overlap(p netip.Prefix) (netip.Prefix, bool) {
+	if q, _, ok := n.findFrom(p.Addr(), p.Bits(), func(V) bool { return true }); ok {
+		return q, true
+	}
+	narrower := 0
+	for _, count := range n.bits[family(p.Addr())][p.Bits()+1:] {
+		narrower += count
+	}
+	if narrower == 0 {
+		return netip.Prefix{}, false
+	}
 	for q := range n.of {
 		if q.Overlaps(p) {
 			return q, true

@@ -6,50 +6,75 @@ import (
 	"unique"
 )
 
-// table holds addresses that each have an end, up to a bound, and finds the
-// one that ends first. Nothing in it but the reason is a pointer, so that a
-// million entries cost the garbage collector little.
+// homeBits is the length of the shortest prefix that is banned as one source.
+const homeBits = 64
+
+// single gives an address as a source.
+func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// home gives the /64 of an IPv6 address, and whether it has one.
+func home(a netip.Addr) (netip.Prefix, bool) {
+	if !a.Is6() {
+		return netip.Prefix{}, false
+	}
+	return netip.PrefixFrom(a, homeBits).Masked(), true
+}
+
+// isSource tells whether a network can be in a table: an address or a /64.
+func isSource(p netip.Prefix) bool { return p.IsSingleIP() || p.Bits() == homeBits }
+
+// table holds sources, addresses and /64s, that each have an end, up to a
+// bound, and finds the one that ends first. Nothing in it but the reason is a
+// pointer, so that a million entries cost the garbage collector little.
 type table struct {
 	max   int
-	index map[[16]byte]uint32 // address to slot
+	index map[key]uint32 // source to slot
 	slots []slot
 	free  []uint32
 	heap  []uint32 // slots, the one that ends first at 0
 }
 
+// key is a source: 17 octets, where a netip.Prefix has 32 and a pointer.
+type key struct {
+	octets [16]byte
+	home   bool // a /64
+}
+
+func keyOf(p netip.Prefix) key { return key{p.Addr().As16(), p.Bits() == homeBits} }
+
 type slot struct {
-	key    [16]byte
 	since  int64 // nanoseconds of Unix time
 	until  int64
 	why    unique.Handle[string]
 	count  uint32
 	pos    uint32 // in heap
 	epoch  uint32 // the last reading of the kernel's sets that had it
-	kernel bool   // as far as we know it is in the kernel's set
+	key    key
+	kernel bool // as far as we know it is in the kernel's set
 }
 
-func newTable(limit int) table { return table{max: limit, index: map[[16]byte]uint32{}} }
+func newTable(limit int) table { return table{max: limit, index: map[key]uint32{}} }
 
 func (t *table) len() int { return len(t.heap) }
 
-// get gives the slot of an address, nil if there is none. It is valid until
-// the next put or drop.
-func (t *table) get(a netip.Addr) *slot {
-	i, ok := t.index[a.As16()]
+// get gives the slot of a source, nil if there is none. It is valid until the
+// next put or drop.
+func (t *table) get(p netip.Prefix) *slot {
+	i, ok := t.index[keyOf(p)]
 	if !ok {
 		return nil
 	}
 	return &t.slots[i]
 }
 
-// put gives the slot of an address, a new one if it has none. When the table
-// is full the entry that ends first makes room and is given as evicted.
-func (t *table) put(a netip.Addr, until time.Time) (s *slot, fresh bool, evicted netip.Addr) {
-	if s = t.get(a); s != nil {
-		return s, false, netip.Addr{}
+// put gives the slot of a source, a new one if it has none. When the table is
+// full the entry that ends first makes room and is given as evicted.
+func (t *table) put(p netip.Prefix, until time.Time) (s *slot, fresh bool, evicted netip.Prefix) {
+	if s = t.get(p); s != nil {
+		return s, false, netip.Prefix{}
 	}
 	if t.len() >= t.max {
-		evicted = t.slots[t.heap[0]].addr()
+		evicted = t.slots[t.heap[0]].source()
 		t.drop(evicted)
 	}
 	var i uint32
@@ -60,15 +85,15 @@ func (t *table) put(a netip.Addr, until time.Time) (s *slot, fresh bool, evicted
 		t.slots = append(t.slots, slot{})
 	}
 	s = &t.slots[i]
-	*s = slot{key: a.As16(), until: until.UnixNano(), pos: uint32(len(t.heap))}
+	*s = slot{key: keyOf(p), until: until.UnixNano(), pos: uint32(len(t.heap))}
 	t.index[s.key] = i
 	t.heap = append(t.heap, i)
 	t.fix(s.pos)
 	return s, true, evicted
 }
 
-func (t *table) drop(a netip.Addr) bool {
-	i, ok := t.index[a.As16()]
+func (t *table) drop(p netip.Prefix) bool {
+	i, ok := t.index[keyOf(p)]
 	if !ok {
 		return false
 	}
@@ -154,15 +179,20 @@ func (t *table) fix(p uint32) {
 	}
 }
 
-func (s *slot) addr() netip.Addr { return netip.AddrFrom16(s.key).Unmap() }
+func (s *slot) source() netip.Prefix {
+	a := netip.AddrFrom16(s.key.octets)
+	if s.key.home {
+		return netip.PrefixFrom(a, homeBits)
+	}
+	return single(a.Unmap())
+}
 
 // ended tells whether the entry's time is over.
 func (s *slot) ended(now time.Time) bool { return s.until <= now.UnixNano() }
 
 func (s *slot) entry() Entry {
-	a := s.addr()
 	return Entry{
-		Prefix: netip.PrefixFrom(a, a.BitLen()),
+		Prefix: s.source(),
 		Since:  time.Unix(0, s.since).UTC(), Until: time.Unix(0, s.until).UTC(),
 		Why: s.why.Value(), Count: int(s.count), Kernel: s.kernel,
 	}

@@ -34,7 +34,8 @@
 //
 // Invariants:
 //   - Nobody in Options.Allow waits, is refused or is banned; nobody is banned
-//     before a refusal, or within a day of a login.
+//     before a refusal, or within a day of a login. What IPv6 addresses of a /64
+//     do is counted as one, and banned as one if nobody good is known there.
 //   - A list that gave no usable answer has no weight, whatever it seems to say.
 //   - A guest is deferred only for a middling score or a rate, and a guest of a
 //     pool that has passed before never for its score.
@@ -49,6 +50,6 @@
 //
 // Limits: the constants ending in Max. A verdict costs some microseconds.
 //
-// RFCs: 5321 (§3.1, §4.1.1.1, §4.1.3, §4.1.4, §7.8), 2920 (§3.1), 3463, 6647
-// (greylisting), 7208 (networks of senders), 8259 (the lines of the history).
+// RFCs: 5321 (§3.1, §4.1.1.1, §4.1.3, §4.1.4, §7.8), 2920 (§3.1), 3463, 4380,
+// 6052, 6177 and 8215 (what a source of IPv6 is), 6647 (greylisting), 7208 (networks of senders), 8259 (the lines of the history).
 package policy

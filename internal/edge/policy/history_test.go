@@ -205,7 +205,7 @@ func TestExplain(t *testing.T) {
 			t.Errorf("text lacks %q:\n%s", want, e)
 		}
 	}
-	h.bans.Ban(a, "stayed too long")
+	h.bans.Ban(a, source(a), "stayed too long")
 	if e := h.Explain(t.Context(), q); e.Arrival != "refuse" || e.Why != "banned: stayed too long" || h.bans.asked != 0 {
 		t.Errorf("a banned one: %+v", e)
 	}

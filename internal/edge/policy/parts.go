@@ -32,9 +32,11 @@ type Lists interface {
 
 // Bans are the addresses that are not let in. *ban.List is one.
 type Bans interface {
-	Ban(a netip.Addr, why string) // never blocks
-	Banned(a netip.Addr) bool     // refreshes the ban
-	Authenticated(a netip.Addr)   // exempt for a day
+	// Ban bans an address, and all of with unless something in it is exempt.
+	// It never blocks.
+	Ban(a netip.Addr, with netip.Prefix, why string)
+	Banned(a netip.Addr) bool   // refreshes the ban
+	Authenticated(a netip.Addr) // exempt for a day
 }
 
 // Sender is who a message comes from, as the greylist knows senders.

@@ -120,14 +120,15 @@ func (f *fakeGreylist) Accepted(s Sender, _ time.Time) {
 type fakeBans struct {
 	mu     sync.Mutex
 	why    map[netip.Addr]string
+	with   map[netip.Addr]netip.Prefix
 	asked  int
 	exempt []netip.Addr
 }
 
-func (f *fakeBans) Ban(a netip.Addr, why string) {
+func (f *fakeBans) Ban(a netip.Addr, with netip.Prefix, why string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.why[a] = why
+	f.why[a], f.with[a] = why, with
 }
 
 func (f *fakeBans) Banned(a netip.Addr) bool {
@@ -176,7 +177,7 @@ func newHouse(t testing.TB, change func(o *Options)) *house {
 	t.Helper()
 	h := &house{
 		clock: sim.NewClock(start()), lists: &fakeLists{says: map[netip.Addr]dnsbl.Score{}}, grey: newFakeGreylist(),
-		bans: &fakeBans{why: map[netip.Addr]string{}}, spf: &fakeSPF{nets: map[message.Domain][]netip.Prefix{}},
+		bans: &fakeBans{why: map[netip.Addr]string{}, with: map[netip.Addr]netip.Prefix{}}, spf: &fakeSPF{nets: map[message.Domain][]netip.Prefix{}},
 	}
 	o := Options{
 		Hostname: "mx.here.test", Names: []string{"here.test"}, Addresses: []netip.Addr{netip.MustParseAddr("203.0.113.1")},

@@ -53,6 +53,13 @@ func (r *ranges) find(a netip.Addr) (note string, ok bool) {
 	return r.spans[i].note, true
 }
 
+// overlap tells whether any address of a prefix is in the set.
+func (r *ranges) overlap(p netip.Prefix) bool {
+	end := last(p)
+	i := sort.Search(len(r.spans), func(i int) bool { return r.spans[i].from.Compare(end) > 0 }) - 1
+	return i >= 0 && r.spans[i].to.Compare(p.Addr()) >= 0
+}
+
 // unmap makes IPv4 of a prefix of IPv4-mapped addresses.
 func unmap(p netip.Prefix) netip.Prefix {
 	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {

@@ -103,12 +103,12 @@ func (p *Policy) Left(g *Guest) {
 		return
 	}
 	r := p.rules.Load()
-	n := p.refusals.add(p.hash.addr(0, a), now)
+	n := p.refusals.add(p.hash.offends(a), now)
 	switch {
 	case r.Bans.Loiterers && g.Ended == EndedTimeout:
-		p.ban(a, banLoiterer, "stayed until the time limit after its refusal")
+		p.ban(a, now, banLoiterer, "stayed until the time limit after its refusal")
 	case r.Bans.Refusals > 0 && n >= r.Bans.Refusals:
-		p.ban(a, banRefusals, "refused in "+plural(n, "session")+" within "+inWords(p.refusals.window))
+		p.ban(a, now, banRefusals, "refused in "+plural(n, "session")+" within "+inWords(p.refusals.window))
 	}
 }
 
@@ -119,13 +119,13 @@ const (
 	banGuesser  = "guesser"
 )
 
-func (p *Policy) ban(a netip.Addr, label, why string) {
+func (p *Policy) ban(a netip.Addr, now time.Time, label, why string) {
 	if p.parts.Bans == nil {
 		return
 	}
 	p.metrics.bans.WithLabelValues(label).Inc()
 	p.log.Info("banned", slog.String(telemetry.RemoteIP, a.String()), slog.String(telemetry.Reason, why))
-	p.parts.Bans.Ban(a, why)
+	p.parts.Bans.Ban(a, p.bannable(a, now), why)
 }
 
 // exempt tells whether an address is never banned.
@@ -143,9 +143,9 @@ func (p *Policy) LoginFailed(a netip.Addr) {
 	if p.exempt(a, now) {
 		return
 	}
-	n := p.guesses.add(p.hash.addr(0, a), now)
+	n := p.guesses.add(p.hash.offends(a), now)
 	if r.Bans.Guesses > 0 && n >= r.Bans.Guesses {
-		p.ban(a, banGuesser, plural(n, "failed login")+" within "+inWords(p.guesses.window))
+		p.ban(a, now, banGuesser, plural(n, "failed login")+" within "+inWords(p.guesses.window))
 	}
 }
 
@@ -155,7 +155,7 @@ func (p *Policy) LoginOK(a netip.Addr) {
 	key, now := p.hash.addr(0, a), p.clock()
 	p.logins.forget(key) // its day begins anew
 	p.logins.add(key, now)
-	p.guesses.forget(key)
+	p.guesses.forget(p.hash.offends(a))
 	if p.parts.Bans != nil {
 		p.parts.Bans.Authenticated(a)
 	}

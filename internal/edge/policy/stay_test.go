@@ -54,6 +54,53 @@ func TestLeft_bans(t *testing.T) {
 	}
 }
 
+// TestBans_home: the offences of a /64 are counted together, and it is banned as
+// one source, unless somebody good is known to be in it.
+func TestBans_home(t *testing.T) {
+	one, other := addr("2001:db8:0:1::5"), addr("2001:db8:0:1:ffff::6")
+	home := netip.MustParsePrefix("2001:db8:0:1::/64")
+	alone := func(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+	refused := func(h *house, a netip.Addr) {
+		h.Left(h.guest(func(g *Guest) { g.Addr, g.Refused, g.Ended = a, true, EndedQuit }))
+	}
+	both := func(h *house) { refused(h, one); refused(h, other) }
+	tests := []struct {
+		name string
+		do   func(h *house)
+		at   netip.Addr   // who is banned at last
+		with netip.Prefix // invalid: nobody is
+	}{
+		{"two refusals, two addresses", both, other, home},
+		{"two refusals, two /64s", func(h *house) { refused(h, one); refused(h, addr("2001:db8:0:2::5")) }, netip.Addr{}, netip.Prefix{}},
+		{"failed logins, two addresses", func(h *house) { fail(h, one, 2); fail(h, other, 3) }, other, home},
+		{"a login in the /64", func(h *house) { fail(h, one, 4); h.LoginOK(other); fail(h, one, 4) }, netip.Addr{}, netip.Prefix{}},
+		{"loiterer", func(h *house) {
+			h.Left(h.guest(func(g *Guest) { g.Addr, g.Refused, g.Ended = one, true, EndedTimeout }))
+		}, one, home},
+		{"passed before", func(h *house) { h.grey.known[other] = true; both(h) }, other, alone(other)},
+		{"a trusted sender in it", func(h *house) { trust(h, "2001:db8:0:1::70/124"); both(h) }, other, alone(other)},
+		{"a trusted sender around it", func(h *house) { trust(h, "2001:db8::/56"); both(h) }, other, alone(other)},
+		{"a trusted sender elsewhere", func(h *house) { trust(h, "2001:db8:0:2::/64", "2001:db8::/64"); both(h) }, other, home},
+		{"IPv4", func(h *house) { refused(h, addr("192.0.2.1")); refused(h, addr("192.0.2.2")) }, netip.Addr{}, netip.Prefix{}},
+		{"IPv4 translated", func(h *house) { refused(h, addr("64:ff9b::192.0.2.1")); refused(h, addr("64:ff9b::192.0.2.2")) }, netip.Addr{}, netip.Prefix{}},
+		{"one link", func(h *house) { refused(h, addr("fe80::1%eth0")); refused(h, addr("fe80::1%eth0")) }, addr("fe80::1%eth0"), alone(addr("fe80::1"))},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newHouse(t, nil)
+			tt.do(h)
+			if got := h.bans.with[tt.at]; got != tt.with || len(h.bans.why) > 1 || (len(h.bans.why) == 1) != tt.with.IsValid() {
+				t.Errorf("banned %v, the last with %v; want with %v", h.bans.why, got, tt.with)
+			}
+		})
+	}
+}
+
+// trust makes networks those of trusted senders.
+func trust(h *house, networks ...string) {
+	h.pools.known.Store(newRanges(prefixes(networks...), func(int) string { return "trusted.test" }))
+}
+
 func fail(h *house, a netip.Addr, n int) {
 	for range n {
 		h.LoginFailed(a)

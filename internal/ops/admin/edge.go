@@ -56,9 +56,10 @@ type BanRequest struct {
 
 // BanAnswer is what became of a BanRequest.
 type BanAnswer struct {
-	Done   bool   `json:"done"`             // it was added, was removed, or is there
-	Ban    *Ban   `json:"ban,omitempty"`    // of "ban why"
-	Detail string `json:"detail,omitempty"` // why there is no ban, or none in the kernel
+	Done   bool     `json:"done"`             // it was added, was removed, or is there
+	Ban    *Ban     `json:"ban,omitempty"`    // of "ban why"
+	Ended  []string `json:"ended,omitempty"`  // of "ban remove": what is banned no more
+	Detail string   `json:"detail,omitempty"` // why there is no ban, or none in the kernel
 }
 
 // Ban is a row of "ban list".
@@ -228,14 +229,15 @@ func (x *Executor) ban(_ context.Context, q Request, a *Answer) error {
 	}
 	answer, err := x.Edge.Ban(b)
 	if err == nil && q.Op == BanRemove && !answer.Done {
-		err = fmt.Errorf("no ban of %s; `breakwater ban list` lists them", networkName(b.Network))
+		err = fmt.Errorf("no ban of %s; `breakwater ban list` lists them", NetworkName(b.Network))
 	}
 	a.Ban = &answer
 	return err
 }
 
-// networkName is an address without the length that is its own.
-func networkName(p netip.Prefix) string {
+// NetworkName is a network in CIDR form, an address without the length that is
+// its own.
+func NetworkName(p netip.Prefix) string {
 	if p.IsSingleIP() {
 		return p.Addr().String()
 	}
