@@ -12,6 +12,14 @@
 // hear of it, with the report in one record through a Poster. ops/admin shows
 // Backlog and List, and acts through Act.
 //
+// To read it: types.go has the words. The machine is table.go (an entry for each
+// open recipient), heap.go and ring.go (their orders), task.go (what is tried and
+// what becomes of it), destination.go (when a place is tried, and how much at a
+// time), sweep.go (warnings, expiry), operate.go, clock.go, and machine.go, which
+// puts it together. Around it are queue.go and run.go (what comes in, and the
+// loop), attempt.go, saver.go (what came of attempts becomes durable), report.go
+// (senders are told), act.go, list.go, backlog.go and metrics.go (operators).
+//
 // Invariants:
 //
 //   - I3: a recipient leaves the queue only when a durable record says that it

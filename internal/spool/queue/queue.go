@@ -33,7 +33,6 @@ type Queue struct {
 	m       *machine
 	loading bool
 	loaded  journal.LSN // the last one that was read at the start
-	ending  bool
 
 	inbox struct {
 		order   sync.Mutex // held while updates go to the machine, so that they go in order; before mu and inbox.mu

@@ -50,9 +50,6 @@ func (q *Queue) Run(ctx context.Context) error {
 	go func() { loaded <- q.load(loadCtx) }()
 
 	err := q.serve(ctx, w, loaded)
-	q.mu.Lock()
-	q.ending = true
-	q.mu.Unlock()
 	err = errors.Join(err, q.leave(w))
 	w.endSaving()
 	<-saved
