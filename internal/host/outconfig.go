@@ -76,7 +76,7 @@ type AlarmConfig struct {
 	Webhook           string   `toml:"webhook" doc:"URL that alarms are posted to as JSON."`
 	WebhookSecretFile string   `toml:"webhook_secret_file" doc:"File with a secret that signs what is posted (HMAC-SHA256). A relative path is relative to dir."`
 	Exec              []string `toml:"exec" doc:"Program and arguments to run; it gets the alarm as JSON on its standard input."`
-	Syslog            string   `toml:"syslog" doc:"Where to send alarms by syslog (RFC 5424): \"unix:/dev/log\", \"udp:HOST:514\" or \"tcp:HOST:601\"."`
+	Syslog            string   `toml:"syslog" doc:"Where to send alarms by syslog (RFC 5424): \"unix:/dev/log\", \"udp:HOST:514\", \"tcp:HOST:601\" or \"tls:HOST:6514\"."`
 	Repeat            Duration `toml:"repeat" doc:"How often an alarm that holds on is repeated."`
 	QueueAge          Duration `toml:"queue_age" doc:"Alarm when the oldest message of the queue is older than this."`
 	QueueSize         int      `toml:"queue_size" doc:"Alarm when more recipients than this are waiting."`

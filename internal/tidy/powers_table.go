@@ -38,6 +38,7 @@ func Grants() []Grant {
 		{"ops/load", "syscall", "thousands of clients are waited for by epoll"},
 		{"ops/load", "now", "it measures"},
 		{"ops/alarm", "net", "syslog over UDP, TCP and the local socket"},
+		{"ops/alarm", "tls", "syslog over TLS, as a client without a key"},
 		{"ops/alarm", "http", "it posts to a webhook"},
 		{"ops/alarm", "exec", "it starts the operator's program"},
 		{"ops/alarm", "os", "the program gets a short environment"},

@@ -215,6 +215,13 @@ func TestAlarms_bounded(t *testing.T) {
 		if n := value(a.o.Metrics.notices.WithLabelValues("webhook", "dropped")); n != alarmsMax-waitingMax {
 			t.Errorf("dropped = %v: nobody was there to carry them", n)
 		}
+		// What is critical has places of its own.
+		for i := range moreMax + 3 {
+			a.Raise(fmt.Sprint("critical", i), Critical, "x", nil)
+		}
+		if n := len(a.List()); n != alarmsMax+moreMax {
+			t.Errorf("%d alarms, want %d", n, alarmsMax+moreMax)
+		}
 	})
 }
 

@@ -33,6 +33,6 @@
 // Limits: alarmsMax alarms at a time, factsMax facts each, waitingMax notices
 // for a sink; each attempt has sendTimeout, and a notice attemptsMax of them.
 //
-// RFCs: 5424 (syslog messages), 5426 (over UDP), 6587 §3.4.1 (over TCP, by
+// RFCs: 5424 (syslog messages), 5425 (over TLS), 5426 (over UDP), 6587 §3.4.1 (over TCP, by
 // octet counting), 2104 (HMAC, of the webhook's signature).
 package alarm

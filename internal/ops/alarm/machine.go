@@ -14,6 +14,7 @@ const (
 	tickEvery     = 5 * time.Second // how late a repeat may be
 
 	alarmsMax = 1000 // alarms that are up: more than anybody reads, each a few KB
+	moreMax   = 100  // critical alarms beyond them: many held accounts must not hide a full disk
 	factsMax  = 32   // facts of an alarm, those first by name
 	keyMax    = 200  // octets of a key or of a fact's name
 	textMax   = 1000 // octets of a text or of a fact: a syslog message has room for it
@@ -37,7 +38,11 @@ func (m *machine) raise(now time.Time, key string, sev Severity, text string, fa
 	key, text, facts = cut(key, keyMax), cut(text, textMax), bound(facts)
 	s := m.up[key]
 	if s == nil {
-		if len(m.up) >= alarmsMax {
+		most := alarmsMax
+		if sev == Critical {
+			most += moreMax
+		}
+		if len(m.up) >= most {
 			return Notice{}, false
 		}
 		s = &state{Alarm: Alarm{Key: key, Since: now.UTC()}}

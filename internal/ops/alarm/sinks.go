@@ -12,7 +12,7 @@ type Config struct {
 	Webhook string   // URL; "" is none
 	Secret  []byte   // of the webhook's signature; empty is none
 	Exec    []string // program and arguments; empty is none
-	Syslog  string   // "unix:/dev/log", "udp:host:514", "tcp:host:601"; "" is none
+	Syslog  string   // "unix:/dev/log", "udp:host:514", "tcp:host:601", "tls:host:6514"; "" is none
 }
 
 // Sinks makes the sinks that are configured. The error says what cannot work;

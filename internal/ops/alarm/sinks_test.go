@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -49,7 +51,7 @@ func TestConfig_refusesWhatCannotWork(t *testing.T) {
 	for name, c := range map[string]Config{
 		"no scheme": {Webhook: "example.org/hook"}, "no host": {Webhook: "https:///x"}, "a file": {Webhook: "file:///etc/passwd"},
 		"no program": {Exec: []string{"/nonexistent/program"}}, "too many": {Exec: make([]string, execArgumentsMax+1)},
-		"no port": {Syslog: "udp:localhost"}, "relative": {Syslog: "unix:log"}, "unknown": {Syslog: "tls:localhost:514"}, "empty": {Syslog: ":"},
+		"no port": {Syslog: "udp:localhost"}, "relative": {Syslog: "unix:log"}, "unknown": {Syslog: "ssl:localhost:514"}, "empty": {Syslog: ":"},
 	} {
 		if all, err := c.Sinks(); err == nil {
 			t.Errorf("%s: %v, want an error", name, all)
@@ -280,6 +282,49 @@ func TestSyslog_streams(t *testing.T) {
 		if line = strings.TrimSuffix(line, "\n"); !line5424.MatchString(line) {
 			t.Errorf("%s: %q", network, line)
 		}
+	}
+}
+
+// Over TLS a line goes to whoever has the right certificate, and to nobody else.
+func TestSyslog_tls(t *testing.T) {
+	srv := httptest.NewTLSServer(nil) // for its certificate
+	defer srv.Close()
+	l, err := tls.Listen("tcp", "127.0.0.1:0", srv.TLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	got := make(chan string, 2)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			b, _ := io.ReadAll(c)
+			got <- string(b)
+			_ = c.Close()
+		}
+	}()
+	s := sink(t, Config{Syslog: "tls:" + l.Addr().String()}).(*syslog)
+	if err := s.Send(t.Context(), notice()); err == nil {
+		t.Error("sent to a certificate that nobody knows")
+	}
+	if line := <-got; line != "" {
+		t.Errorf("it has read %q", line)
+	}
+	s.tls.RootCAs = x509.NewCertPool()
+	s.tls.RootCAs.AddCert(srv.Certificate())
+	if err := s.Send(t.Context(), notice()); err != nil {
+		t.Fatal(err)
+	}
+	want := syslogLine(notice())
+	if line := <-got; line != fmt.Sprintf("%d %s", len(want), want) {
+		t.Errorf("it has read %q", line)
+	}
+	s.tls.ServerName = "loghost.invalid"
+	if err := s.Send(t.Context(), notice()); err == nil {
+		t.Error("sent to another name")
 	}
 }
 

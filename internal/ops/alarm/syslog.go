@@ -2,6 +2,7 @@ package alarm
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -24,22 +25,28 @@ const (
 
 // syslog sends notices as RFC 5424 messages, each by a connection of its own:
 // a log daemon that was restarted is found again.
-type syslog struct{ network, address string }
+type syslog struct {
+	network, address string
+	tls              *tls.Config // of tls
+}
 
-// newSyslog reads "unix:PATH", "udp:HOST:PORT" or "tcp:HOST:PORT".
+// newSyslog reads "unix:PATH", "udp:HOST:PORT", "tcp:HOST:PORT" or
+// "tls:HOST:PORT".
 func newSyslog(target string) (*syslog, error) {
 	network, address, _ := strings.Cut(target, ":")
 	switch network {
 	case "unix":
 		if strings.HasPrefix(address, "/") {
-			return &syslog{network, address}, nil
+			return &syslog{network: network, address: address}, nil
 		}
-	case "udp", "tcp":
-		if host, port, err := net.SplitHostPort(address); err == nil && host != "" && port != "" {
-			return &syslog{network, address}, nil
+	case "udp", "tcp", "tls":
+		host, port, err := net.SplitHostPort(address)
+		if err != nil || host == "" || port == "" {
+			break
 		}
+		return &syslog{network, address, &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}}, nil
 	}
-	return nil, fmt.Errorf("syslog: %q is none of unix:/dev/log, udp:HOST:514 and tcp:HOST:601", target)
+	return nil, fmt.Errorf("syslog: %q is none of unix:/dev/log, udp:HOST:514, tcp:HOST:601 and tls:HOST:6514", target)
 }
 
 func (s *syslog) Name() string { return "syslog" }
@@ -58,8 +65,8 @@ func (s *syslog) Send(ctx context.Context, n Notice) error {
 	}
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // ends a write that hangs
 	line := syslogLine(n)
-	if s.network == "tcp" {
-		line = fmt.Sprintf("%d %s", len(line), line) // RFC 6587 §3.4.1
+	if s.network == "tcp" || s.network == "tls" {
+		line = fmt.Sprintf("%d %s", len(line), line) // RFC 6587 §3.4.1, RFC 5425 §4.3
 	}
 	if conn.LocalAddr().Network() == "unix" {
 		line += "\n" // streams of log daemons end lines so
@@ -73,7 +80,10 @@ func (s *syslog) Send(ctx context.Context, n Notice) error {
 // dial connects; a log daemon's socket is of datagrams or, rarely, a stream.
 func (s *syslog) dial(ctx context.Context) (net.Conn, error) {
 	var d net.Dialer
-	if s.network != "unix" {
+	switch s.network {
+	case "tls": // whose certificate is not right gets nothing
+		return (&tls.Dialer{Config: s.tls}).DialContext(ctx, "tcp", s.address)
+	case "udp", "tcp":
 		return d.DialContext(ctx, s.network, s.address)
 	}
 	conn, err := d.DialContext(ctx, "unixgram", s.address)
@@ -90,8 +100,17 @@ func (s *syslog) dial(ctx context.Context) (net.Conn, error) {
 // finish ends a stream and waits a moment for the other side to end it too: a
 // reset says that it was not read.
 func finish(ctx context.Context, conn net.Conn) error {
-	c, ok := conn.(*net.TCPConn)
-	if !ok {
+	var c interface {
+		CloseWrite() error
+		SetReadDeadline(time.Time) error
+		Read([]byte) (int, error)
+	}
+	switch conn := conn.(type) {
+	case *net.TCPConn:
+		c = conn
+	case *tls.Conn:
+		c = conn
+	default:
 		return nil
 	}
 	if err := c.CloseWrite(); err != nil {
