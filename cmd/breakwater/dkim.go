@@ -121,7 +121,7 @@ func (d *dkimImportCmd) Run(c console) error {
 		return err
 	}
 	if d.Force {
-		if _, err := keys.Force(domain); err != nil {
+		if _, err := keys.Force(domain, key.Selector); err != nil {
 			return err
 		}
 	}

@@ -180,12 +180,12 @@ func (s *Store) named(d message.Domain, selectors []string) []Key {
 	return slices.DeleteFunc(all, func(k Key) bool { return !slices.Contains(selectors, k.Selector) })
 }
 
-// Force lets a domain's waiting keys sign though nobody has seen them
-// published, and returns them.
-func (s *Store) Force(d message.Domain) ([]Key, error) {
+// Force lets those of a domain's keys that wait sign though nobody has seen them
+// published, and returns them: all, or those with these selectors.
+func (s *Store) Force(d message.Domain, selectors ...string) ([]Key, error) {
 	var waiting []string
 	for _, k := range s.List(d) {
-		if k.State == Waiting {
+		if k.State == Waiting && (len(selectors) == 0 || slices.Contains(selectors, k.Selector)) {
 			waiting = append(waiting, k.Selector)
 		}
 	}

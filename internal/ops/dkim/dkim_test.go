@@ -163,17 +163,19 @@ func TestStore_Waits(t *testing.T) {
 	l.expect("published", "r20261122 e20261122", "e20261122:signing r20261122:signing")
 }
 
+func (l *life) force(d message.Domain) ([]Key, error) { return l.s.Force(d) }
+
 func TestStore_Retires(t *testing.T) {
 	l := newLife(t)
 	l.do(l.s.Add)
-	l.do(l.s.Force)
+	l.do(l.force)
 	l.c.t = l.c.t.AddDate(0, 6, 0)
 	l.do(l.s.Rotate)
 	l.expect("rotated", "r20261122 e20261122", "e20261122:signing r20261122:signing e20270522:waiting r20270522:waiting")
 	if err := l.s.Retire("example.org", "r20261122", false); err == nil {
 		t.Error("a key that signs was retired")
 	}
-	l.do(l.s.Force)
+	l.do(l.force)
 	l.expect("forced", "r20270522 e20270522", "e20261122:replaced r20261122:replaced e20270522:signing r20270522:signing")
 	if err := l.s.Retire("example.org", "r20261122", false); err == nil || !strings.Contains(err.Error(), "until 2027-06-05") {
 		t.Errorf("retired at once: %v", err)

@@ -108,7 +108,13 @@ func TestImport_thenRotate(t *testing.T) {
 	if _, err := s.Import("example.org", "zzz", keyFile(t, pkcs1(rsaKey(t, 1024)))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Force("example.org"); err != nil {
+	if _, err := s.Import("example.org", "other", keyFile(t, pkcs1(rsaKey(t, 1024)))); err != nil {
+		t.Fatal(err)
+	}
+	if ks, err := s.Force("example.org", "zzz"); err != nil || len(ks) != 1 || s.List("example.org")[1].State != Waiting {
+		t.Fatalf("forced %+v, %v; keys are %+v", ks, err, s.List("example.org"))
+	}
+	if err := s.Retire("example.org", "other", false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Rotate("example.org"); err != nil {
@@ -121,7 +127,7 @@ func TestImport_thenRotate(t *testing.T) {
 	for _, k := range s.List("example.org") {
 		got = append(got, k.Selector+" "+string(k.State))
 	}
-	if want := "zzz replaced, e20261122 signing, r20261122 signing"; strings.Join(got, ", ") != want {
+	if want := "zzz replaced, other retired, e20261122 signing, r20261122 signing"; strings.Join(got, ", ") != want {
 		t.Errorf("keys are %q, want %q", got, want)
 	}
 }

@@ -26,7 +26,7 @@ type Books struct {
 	// More says that there are more of them than idsMax.
 	More     bool   `json:"more,omitempty"`
 	Balanced bool   `json:"balanced"`
-	Sources  []Line `json:"sources,omitempty"` // the same by where mail came from
+	Sources  []Line `json:"sources"` // the same by where mail came from
 }
 
 // Line is the sums of one source.

@@ -127,19 +127,17 @@ func linesOf(m *fate.Message) int {
 }
 
 // finds are the ways to understand what is asked for. An address looks like a
-// Message-ID without its angle brackets.
+// Message-ID, with angle brackets or without, and people paste either.
 func finds(what string) []fate.Find {
-	switch {
-	case strings.HasPrefix(what, "<"):
-		return []fate.Find{{MessageID: what}}
-	case strings.Contains(what, "@"):
-		out := []fate.Find{{MessageID: "<" + what + ">"}}
-		if a, err := message.ParseAddress(what); err == nil {
-			out = append(out, fate.Find{Address: a.String()})
-		}
-		return out
+	bare := strings.TrimSuffix(strings.TrimPrefix(what, "<"), ">")
+	if bare == what && !strings.Contains(what, "@") {
+		return []fate.Find{{ID: what}}
 	}
-	return []fate.Find{{ID: what}}
+	out := []fate.Find{{MessageID: "<" + bare + ">"}}
+	if a, err := message.ParseAddress(bare); err == nil {
+		out = append(out, fate.Find{Address: a.String()})
+	}
+	return out
 }
 
 func (l *Ledger) life(m *fate.Message) Life {
