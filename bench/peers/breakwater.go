@@ -99,7 +99,7 @@ func (b *Breakwater) listeners() []listener {
 func (b *Breakwater) configure(extra string) error {
 	for _, l := range b.listeners() {
 		var err error
-		if *l.addr, err = freePort(); err != nil {
+		if *l.addr, err = b.port(); err != nil {
 			return err
 		}
 	}

@@ -38,11 +38,8 @@ type courier struct {
 // unpacked packages. To be called inside a fence (proc.Isolate). What is
 // accepted is queued and then thrown away. ErrMissing if it cannot run here.
 func StartCourier(ctx context.Context, dir string, w Wall) (*Server, error) {
-	if os.Geteuid() != 0 {
-		return nil, fmt.Errorf("%w: Courier needs root", ErrMissing)
-	}
-	if _, err := os.Stat(CourierDir + "/usr/sbin/couriertcpd"); err != nil {
-		return nil, fmt.Errorf("%w: no %s (interop/install peers)", ErrMissing, CourierDir)
+	if err := present("Courier", CourierDir+"/usr/sbin/couriertcpd"); err != nil {
+		return nil, err
 	}
 	resolver, err := os.ReadFile(resolvConf)
 	if err != nil {
@@ -168,7 +165,7 @@ func (k *courier) env() []string {
 // scripts do, but in the foreground.
 func (k *courier) start(ctx context.Context, s *Server, w Wall) error {
 	var err error
-	if s.SMTP, err = freePort(); err != nil {
+	if s.SMTP, err = s.port(); err != nil {
 		return err
 	}
 	_, port, _ := strings.Cut(s.SMTP, ":")

@@ -42,13 +42,8 @@ type values struct {
 // StartPostfix starts Postfix and Dovecot with mail in format, below dir, which
 // must be readable by everybody up to the root. ErrMissing if they are not here.
 func StartPostfix(ctx context.Context, dir string, format Format) (*Server, error) {
-	if os.Geteuid() != 0 {
-		return nil, fmt.Errorf("%w: Postfix needs root", ErrMissing)
-	}
-	for _, name := range []string{"/usr/sbin/postfix", "/usr/sbin/dovecot", "/usr/lib/dovecot/lmtp", "/usr/lib/dovecot/imap"} {
-		if _, err := os.Stat(name); err != nil {
-			return nil, fmt.Errorf("%w: no %s (interop/install peers)", ErrMissing, name)
-		}
+	if err := present("Postfix", "/usr/sbin/postfix", "/usr/sbin/dovecot", "/usr/lib/dovecot/lmtp", "/usr/lib/dovecot/imap"); err != nil {
+		return nil, err
 	}
 	s := &Server{
 		Name:       "postfix+dovecot " + string(format),
@@ -69,6 +64,19 @@ func StartPostfix(ctx context.Context, dir string, format Format) (*Server, erro
 	return s, nil
 }
 
+// present tells whether a peer can run here: as root, with the files it needs.
+func present(name string, files ...string) error {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("%w: %s needs root", ErrMissing, name)
+	}
+	for _, file := range files {
+		if _, err := os.Stat(file); err != nil {
+			return fmt.Errorf("%w: no %s (interop/install peers)", ErrMissing, file)
+		}
+	}
+	return nil
+}
+
 // prepare lays out the folder.
 func (s *Server) prepare(dir string, format Format) (values, error) {
 	v := values{Dir: dir, Password: s.Password, Location: "maildir:~/Maildir"}
@@ -76,10 +84,10 @@ func (s *Server) prepare(dir string, format Format) (values, error) {
 		v.Location = "mdbox:~/mdbox"
 	}
 	var err error
-	if s.SMTP, err = freePort(); err != nil {
+	if s.SMTP, err = s.port(); err != nil {
 		return v, err
 	}
-	if s.IMAPS, err = freePort(); err != nil {
+	if s.IMAPS, err = s.port(); err != nil {
 		return v, err
 	}
 	v.SMTP = s.SMTP
@@ -88,20 +96,13 @@ func (s *Server) prepare(dir string, format Format) (values, error) {
 		{"etc", "root"}, {"spool", "root"}, {"data", "postfix"}, {"run", "root"}, {"state", "root"}, {"mail", "mail"},
 	}
 	for _, f := range folders {
-		name := filepath.Join(dir, f.name)
-		if err := os.MkdirAll(name, 0o755); err != nil {
+		if err := ownedFolder(filepath.Join(dir, f.name), f.owner); err != nil {
 			return v, err
 		}
-		uid, gid, err := ids(f.owner)
-		if err != nil {
-			return v, err
-		}
-		if err := os.Chown(name, uid, gid); err != nil {
-			return v, err
-		}
-		if f.name == "mail" {
-			s.mailFolder, s.mailUID, s.mailGID = name, uid, gid
-		}
+	}
+	s.mailFolder = filepath.Join(dir, "mail")
+	if s.mailUID, s.mailGID, err = ids("mail"); err != nil {
+		return v, err
 	}
 	if err := writeCertificate(s.CA, filepath.Join(dir, "key.pem")); err != nil {
 		return v, err
@@ -169,11 +170,15 @@ func (s *Server) startBoth(ctx context.Context, v values) error {
 	if err := waitPort(ctx, s.IMAPS, dovecot); err != nil {
 		return err
 	}
-	postfix, err := proc.Start("postfix", filepath.Join(v.Dir, "postfix.out"),
-		exec.Command("/usr/sbin/postfix", "-c", filepath.Join(v.Dir, "etc"), "start-fg"))
+	return s.startPostfix(ctx, v.Dir)
+}
+
+// startPostfix starts the Postfix that is configured below dir.
+func (s *Server) startPostfix(ctx context.Context, dir string) error {
+	c, err := proc.Start("postfix", filepath.Join(dir, "postfix.out"), exec.Command("/usr/sbin/postfix", "-c", filepath.Join(dir, "etc"), "start-fg"))
 	if err != nil {
 		return err
 	}
-	s.children = append(s.children, postfix)
-	return waitPort(ctx, s.SMTP, postfix)
+	s.children = append(s.children, c)
+	return waitPort(ctx, s.SMTP, c)
 }

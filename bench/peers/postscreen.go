@@ -2,12 +2,9 @@ package peers
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
-
-	"github.com/breakwater-mail/breakwater/bench/proc"
 )
 
 // Wall says what a host that stands against the wave is told.
@@ -20,40 +17,35 @@ type Wall struct {
 // StartPostscreen starts Postfix with postscreen before its smtpd, below dir.
 // What is accepted is queued and then discarded. ErrMissing if it is not here.
 func StartPostscreen(ctx context.Context, dir string, w Wall) (*Server, error) {
-	if os.Geteuid() != 0 {
-		return nil, fmt.Errorf("%w: Postfix needs root", ErrMissing)
-	}
-	for _, name := range []string{"/usr/sbin/postfix", "/usr/lib/postfix/sbin/postscreen"} {
-		if _, err := os.Stat(name); err != nil {
-			return nil, fmt.Errorf("%w: no %s (interop/install peers)", ErrMissing, name)
-		}
-	}
 	s := &Server{Name: "postscreen", user: func(int) string { return "one@" + w.Domain }}
+	return s, s.runPostfix(ctx, "postscreen", values{Dir: dir, Wall: w}, "/usr/sbin/postfix", "/usr/lib/postfix/sbin/postscreen")
+}
+
+// runPostfix starts a Postfix by itself, from the configurations KIND-main.cf
+// and KIND-master.cf, if the programs that it needs are there.
+func (s *Server) runPostfix(ctx context.Context, kind string, v values, needs ...string) error {
+	if err := present("Postfix", needs...); err != nil {
+		return err
+	}
 	var err error
-	if s.SMTP, err = freePort(); err != nil {
-		return nil, err
+	if s.SMTP, err = s.port(); err != nil {
+		return err
 	}
+	v.SMTP = s.SMTP
 	for _, f := range []struct{ name, owner string }{{"etc", "root"}, {"spool", "root"}, {"data", "postfix"}} {
-		if err := ownedFolder(filepath.Join(dir, f.name), f.owner); err != nil {
-			return nil, err
+		if err := ownedFolder(filepath.Join(v.Dir, f.name), f.owner); err != nil {
+			return err
 		}
 	}
-	v := values{Dir: dir, SMTP: s.SMTP, Wall: w}
-	for from, to := range map[string]string{"postscreen-main.cf": "etc/main.cf", "postscreen-master.cf": "etc/master.cf"} {
-		if err := fill(filepath.Join(dir, to), from, v); err != nil {
-			return nil, err
+	for _, name := range []string{"main.cf", "master.cf"} {
+		if err := fill(filepath.Join(v.Dir, "etc", name), kind+"-"+name, v); err != nil {
+			return err
 		}
 	}
-	c, err := proc.Start("postfix", filepath.Join(dir, "postfix.out"), exec.Command("/usr/sbin/postfix", "-c", filepath.Join(dir, "etc"), "start-fg"))
-	if err != nil {
-		return nil, err
+	if err := s.startPostfix(ctx, v.Dir); err != nil {
+		return errors.Join(err, s.Stop())
 	}
-	s.children = append(s.children, c)
-	if err := waitPort(ctx, s.SMTP, c); err != nil {
-		s.Stop()
-		return nil, err
-	}
-	return s, nil
+	return nil
 }
 
 // ownedFolder makes a folder that belongs to a user of the system.

@@ -38,6 +38,7 @@ type Server struct {
 	mailFolder string // of a Postfix + Dovecot host
 	mailUID    int    // who owns what is in it
 	mailGID    int
+	holds      []*os.File // its ports, closed when it is collected
 }
 
 // User gives the address of the i-th user (from 0). Provision has made them.
@@ -143,16 +144,6 @@ func waitPort(ctx context.Context, addr string, c *proc.Child) error {
 			return fmt.Errorf("%s does not listen on %s after %s: %w", c.Name, addr, readyWait, err)
 		}
 	}
-}
-
-// freePort asks the kernel for a port that nobody has.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 // TLSName gives addr by the name that stands in the host's certificate.
