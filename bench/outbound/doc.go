@@ -12,10 +12,10 @@
 // Row "one next hop": -conns connections hand in -messages messages of 4 KB as
 // fast as they are taken, which the server sends on meanwhile. The rate is
 // messages by the time from the first command to the last message at the next
-// hop. Both servers sync what they accept. Postfix takes it on port 25 from its
-// own network; Breakwater, which relays for nobody, takes it by submission, under
-// TLS with a login a connection: its figures include that. DKIM signs nothing,
-// since there is no key.
+// hop. Both servers sync what they accept, and take it under TLS from the first
+// octet on, with certificates of the same kind. Postfix takes it from its own
+// network; Breakwater, which relays for nobody, by submission, with a login a
+// connection: its figures include that. DKIM signs nothing, since there is no key.
 //
 // Row "queued": Breakwater is given -queued recipients (1,000 a message) while
 // nobody answers at the next hop; then its memory is read, it is stopped, and

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -47,16 +46,17 @@ type handIn func() (*wire.SMTP, string, error)
 // startSender starts a server that sends everything to nextHop.
 func startSender(ctx context.Context, o *options, name, nextHop string) (*peers.Server, handIn, error) {
 	dir := filepath.Join(o.dir, name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, nil, err
-	}
 	if name == "postfix" {
+		conf, err := peers.Certify(dir)
+		if err != nil {
+			return nil, nil, err
+		}
 		s, err := peers.StartPostfixRelay(ctx, dir, nextHop)
 		if err != nil {
 			return nil, nil, err
 		}
 		return s, func() (*wire.SMTP, string, error) {
-			c, err := wire.DialSMTP(s.SMTP, nil)
+			c, err := wire.DialSMTP(s.SMTP, conf)
 			return c, "sender@bench.example", err
 		}, nil
 	}
