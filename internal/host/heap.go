@@ -15,12 +15,13 @@ const (
 	garbageRoom = 32 << 20
 	// gcPercentMin is the least part of what is in use that may be garbage: a
 	// host with much in use would else do little but collect.
-	gcPercentMin = 40
+	gcPercentMin = 25
 	// gcPercentMax is the most, in percent: Go's default.
 	gcPercentMax = 100
-	// heapLook is the time between two looks at what is in use: a long queue is
-	// read in a few seconds.
-	heapLook = 2 * time.Second
+	// heapLook is the time between two looks at what is in use: a queue of a
+	// million is read in two seconds, and what Go has taken from the system
+	// for garbage by then it gives back only slowly.
+	heapLook = 200 * time.Millisecond
 )
 
 // tendHeap keeps the garbage of a large heap small. Most of what such a host
