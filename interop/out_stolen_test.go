@@ -44,7 +44,8 @@ func startSlowSink(t *testing.T) (s *sink, open func()) {
 
 // TestOut_Stolen sends 5,000 messages with a stolen password, as fast as it can.
 // The account is held before the 200th has left, everybody who has to is told
-// why, and the owner's new password lets go what was held.
+// why, and what was held goes on waiting when the owner has a new
+// password, until it is let go.
 func TestOut_Stolen(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -93,11 +94,16 @@ func TestOut_Stolen(t *testing.T) {
 	h.release(s, accepted)
 }
 
-// release gives the account a new password: what was held goes.
+// release gives the account a new password, and then lets go what was held: that
+// goes on waiting until somebody has looked at it.
 func (h *outHost) release(s *sink, accepted int) {
 	h.t.Helper()
 	write(h.t, filepath.Join(h.Dir, "new-password"), "bench-Password-2\n")
 	h.cli("account", "password", h.User(0), "--password-file", filepath.Join(h.Dir, "new-password"))
+	if rows := h.cli("queue", "list", "--account", h.User(0), "--limit", "10000"); !strings.Contains(rows, "got a new password") {
+		h.t.Errorf("the new password has let go what was held:\n%s", rows[:min(len(rows), 500)])
+	}
+	h.cli("queue", "release", "--account", h.User(0))
 	eventually(h.t, "what was held has left", func() bool { return len(s.all()) == accepted })
 	b := h.closed()
 	if b.Relayed != int64(accepted) {

@@ -137,15 +137,17 @@ Since %[7]s this host sends nothing more for %[3]s:
 What the account had sent before and is still here waits, and new mail is
 answered with a request to try again later. Mail to the account still arrives.
 
-If its owner did not send this, somebody else has the password. What ends the
-hold lets go what waits, so look at that first, and fail what nobody should get:
-
-  breakwater queue list --account %[3]s
-  breakwater queue fail --account %[3]s --reason "..."
-
-Then choose a new password, or end the hold without one if all was well:
+If its owner did not send this, somebody else has the password. Choose a new
+one: then the owner can send again, and what was sent before goes on waiting.
+Look at it, and fail or release it:
 
   breakwater account password %[3]s
+  breakwater queue list --account %[3]s
+  breakwater queue fail --account %[3]s --reason "..."
+  breakwater queue release --account %[3]s
+
+If all was well, end the hold without a new password. What waits goes out:
+
   breakwater account release %[3]s
 `, h.hostname, strings.Join(names, ",\n "), a.Address, now.Format("Mon, 02 Jan 2006 15:04:05 -0700"), a.ID, a.Hold.Since.Unix(),
 		a.Hold.Since.UTC().Format("2006-01-02 15:04 UTC"), a.Hold.Reason)

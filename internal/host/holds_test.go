@@ -21,8 +21,8 @@ func TestHolds_text(t *testing.T) {
 	text := string(h.text(a, []message.Address{{Local: "admin", Domain: "example.org"}}, at))
 	last := -1
 	for _, want := range []string{
-		"\r\n\r\nSince 2026-11-22 08:00 UTC", a.Hold.Reason, "queue list --account one@example.org", "queue fail --account one@example.org",
-		"account password one@example.org", "account release one@example.org",
+		"\r\n\r\nSince 2026-11-22 08:00 UTC", a.Hold.Reason, "account password one@example.org", "queue list --account one@example.org",
+		"queue fail --account one@example.org", "queue release --account one@example.org", "account release one@example.org",
 	} {
 		at := strings.Index(text, want)
 		if at <= last {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
+	"github.com/breakwater-mail/breakwater/internal/spool/queue"
 	"github.com/breakwater-mail/breakwater/internal/spool/restraint"
 	"github.com/breakwater-mail/breakwater/internal/store/account"
 )
@@ -368,20 +369,45 @@ func (x *Executor) accountPassword(ctx context.Context, q Request, a *Answer) er
 	if err != nil {
 		return err
 	}
+	kept := ""
+	if acct.Hold.On() {
+		if kept, err = x.keepQueued(ctx, acct); err != nil {
+			return err
+		}
+	}
 	if err := x.Accounts.SetPassword(ctx, acct.Address, q.Password); err != nil {
 		if errors.Is(err, account.ErrSamePassword) {
-			return fmt.Errorf("%s is held (%s), and this is the password it has; give it a new one", acct.Address, acct.Hold.Reason)
+			return fmt.Errorf("%s is held (%s), and this is the password it has; give it a new one. %s", acct.Address, acct.Hold.Reason, kept)
 		}
 		return err
 	}
 	if !acct.Hold.On() {
 		return nil
 	}
-	a.Notes = append(a.Notes, "the hold of what it sends has ended")
+	a.Notes = append(a.Notes, "the hold of what it sends has ended. "+kept)
 	for _, p := range apps {
 		a.Notes = append(a.Notes, fmt.Sprintf("app password %q was removed: nobody knows which password was in the wrong hands", p.Name))
 	}
 	return nil
+}
+
+// keepQueued has what an account has sent and is still here wait until somebody
+// has looked at it: a new password says that the old one was in wrong hands. That
+// is durable before the hold of the account ends. It tells what was done.
+func (x *Executor) keepQueued(ctx context.Context, acct account.Account) (string, error) {
+	const look = "look with `breakwater queue list --account %[1]s`, then `breakwater queue fail --account %[1]s` or `breakwater queue release --account %[1]s`"
+	if x.Queue == nil {
+		return fmt.Sprintf("What it sent before and is still here goes out when the host starts, unless the account is held again: "+look, acct.Address), nil
+	}
+	n, err := x.Queue.Act(ctx, queue.Hold, queue.Selection{Account: acct.ID},
+		queue.Args{Reason: "sent before " + acct.Address.String() + ", which was held, got a new password", By: "an operator"})
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("keep what waits: %w", err)
+	case n == 0:
+		return "Nothing waits that it sent before", nil
+	}
+	return fmt.Sprintf("%[2]d recipients of what it sent before go on waiting: "+look, acct.Address, n), nil
 }
 
 func (x *Executor) accountLimits(ctx context.Context, q Request, _ *Answer) error {

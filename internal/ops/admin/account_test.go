@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
+	"github.com/breakwater-mail/breakwater/internal/spool/queue"
 	"github.com/breakwater-mail/breakwater/internal/spool/restraint"
 	"github.com/breakwater-mail/breakwater/internal/store/account"
 )
@@ -102,5 +104,42 @@ func TestAccountRequests(t *testing.T) {
 	}
 	if a := x.Do(t.Context(), Request{Op: AccountRelease, Address: one}); a.Error != "" || a.Notes[0] != "was not held" {
 		t.Errorf("release: %+v", a)
+	}
+}
+
+// TestAccountPassword_keepsQueued: what a thief has queued does not go out because
+// the owner has a new password, and before the hold ends it is kept for good.
+func TestAccountPassword_keepsQueued(t *testing.T) {
+	x, _, id := withAccount(t)
+	addr := message.Address{Local: "one", Domain: "demo.test"}
+	set := func(password string) Answer {
+		return x.Do(t.Context(), Request{Op: AccountPassword, Address: addr.String(), Password: password})
+	}
+	hold := func() {
+		t.Helper()
+		if err := x.Accounts.Hold(t.Context(), id, "133 recipients"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := &waiting{acted: 3}
+	x.Queue = w
+	if a := set("one more password"); a.Error != "" || len(a.Notes) != 0 || w.action != 0 {
+		t.Errorf("without a hold: %+v, %+v", a, w)
+	}
+	hold()
+	a := set("a third password")
+	if a.Error != "" || len(a.Notes) != 1 || !strings.Contains(a.Notes[0], "3 recipients of what it sent before go on waiting: look with `breakwater queue list --account one@demo.test`") {
+		t.Errorf("%+v", a)
+	}
+	if w.action != queue.Hold || w.sel != (queue.Selection{Account: id}) || !strings.Contains(w.args.Reason, "one@demo.test") {
+		t.Errorf("%+v", w)
+	}
+	hold()
+	w.err = queue.ErrLoading
+	if a := set("a fourth password"); !strings.HasPrefix(a.Error, "keep what waits: ") {
+		t.Errorf("a queue that does not answer: %+v", a)
+	}
+	if acct, err := x.Accounts.Get(t.Context(), addr); err != nil || !acct.Hold.On() {
+		t.Errorf("the hold has ended all the same: %+v, %v", acct, err)
 	}
 }
