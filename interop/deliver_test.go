@@ -17,6 +17,7 @@ import (
 
 // TestDeliver_Swaks hands in the corpus with swaks, plain and pipelined.
 func TestDeliver_Swaks(t *testing.T) {
+	t.Parallel()
 	swaks := tool(t, "swaks")
 	s := startServer(t)
 	ways := []struct {
@@ -28,6 +29,7 @@ func TestDeliver_Swaks(t *testing.T) {
 	}
 	for user, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
 			dir := folder(t)
 			// swaks gives a header without body a blank line more, and takes a dot
 			// at the end for the end of data.
@@ -67,6 +69,7 @@ func arrived(t *testing.T, s *peers.Server, user int, letters []letter) {
 // TestDeliver_SwaksTLS covers STARTTLS, TLS from the first byte, and AUTH with
 // each mechanism on both submission ports.
 func TestDeliver_SwaksTLS(t *testing.T) {
+	t.Parallel()
 	swaks := tool(t, "swaks")
 	if *against != "breakwater" {
 		t.Skip("the peers are started without TLS for SMTP and without submission")
@@ -100,6 +103,7 @@ func TestDeliver_SwaksTLS(t *testing.T) {
 
 // TestDeliver_Refusals shows what may not get in, to the same client.
 func TestDeliver_Refusals(t *testing.T) {
+	t.Parallel()
 	swaks := tool(t, "swaks")
 	if *against != "breakwater" {
 		t.Skip("about our own refusals")
@@ -133,6 +137,7 @@ func TestDeliver_Refusals(t *testing.T) {
 
 // TestDeliver_SMTPSource pours mail in as Postfix's own load generator does.
 func TestDeliver_SMTPSource(t *testing.T) {
+	t.Parallel()
 	source := tool(t, "smtp-source")
 	s := startServer(t)
 	const sent = 500
@@ -151,6 +156,7 @@ func TestDeliver_SMTPSource(t *testing.T) {
 
 // TestDeliver_Curl hands in the corpus with curl.
 func TestDeliver_Curl(t *testing.T) {
+	t.Parallel()
 	curl := tool(t, "curl")
 	s := startServer(t)
 	dir := folder(t)
@@ -168,6 +174,7 @@ const anyFrom = "[submission]\ncheck_from = false\n"
 
 // TestSubmit_Msmtp hands in over both submission ports.
 func TestSubmit_Msmtp(t *testing.T) {
+	t.Parallel()
 	msmtp := tool(t, "msmtp")
 	if *against != "breakwater" {
 		t.Skip("the peers are started without submission")
@@ -217,6 +224,7 @@ for kind, port in (("starttls", starttls), ("tls", tls)):
 
 // TestSubmit_Smtplib hands in with Python's own library.
 func TestSubmit_Smtplib(t *testing.T) {
+	t.Parallel()
 	python := system(t, "/usr/bin/python3")
 	if *against != "breakwater" {
 		t.Skip("the peers are started without submission")
@@ -242,6 +250,7 @@ func TestSubmit_Smtplib(t *testing.T) {
 // TestDeliver_ManyRecipients sends one message to all users, to sub-addresses
 // and twice to the same one.
 func TestDeliver_ManyRecipients(t *testing.T) {
+	t.Parallel()
 	if *against != "breakwater" {
 		t.Skip("about our own addresses")
 	}

@@ -128,6 +128,7 @@ func isReply(err error, codes ...int) bool {
 // TestDisk_Full fills a small file system with mail, gives space back, and fills
 // it again and kills.
 func TestDisk_Full(t *testing.T) {
+	t.Parallel()
 	dir := mounted(t, "tmpfs", "tmpfs", fmt.Sprintf("size=%d", smallDisk))
 	write(t, filepath.Join(dir, "ballast"), strings.Repeat("x", ballast))
 	b := startBreakwater(t, dir, "")
@@ -218,6 +219,7 @@ func ext4(t *testing.T) (dir, device string) {
 // TestDisk_TurnsReadOnly lets the kernel remount the file system read-only, as
 // it does after an error of the device.
 func TestDisk_TurnsReadOnly(t *testing.T) {
+	t.Parallel()
 	dir, device := ext4(t)
 	trigger := "/sys/fs/ext4/" + device + "/trigger_fs_error"
 	if _, err := os.Stat(trigger); err != nil {
@@ -229,6 +231,7 @@ func TestDisk_TurnsReadOnly(t *testing.T) {
 // TestDisk_FailsToSync shuts the file system down: every write and fsync fails
 // with EIO from then on.
 func TestDisk_FailsToSync(t *testing.T) {
+	t.Parallel()
 	dir, _ := ext4(t)
 	broken(t, dir, func() error {
 		f, err := os.Open(dir)
@@ -330,9 +333,8 @@ func repair(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 		image := strings.TrimSpace(string(backing))
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Fatalf("unmount: %v", err)
-		}
+		// A process that a parallel test has just forked holds it until it is another program.
+		eventually(t, "unmount", func() bool { return unix.Unmount(dir, 0) == nil })
 		// e2fsck exits with 1 when it repaired something.
 		if out, err := exec.Command(tool(t, "e2fsck"), "-fy", image).CombinedOutput(); err != nil && exitCode(err) != 1 {
 			t.Fatalf("e2fsck: %v\n%s", err, out)
@@ -355,8 +357,12 @@ func exitCode(err error) int {
 
 // TestDamage_OneBit flips one bit in the body of one message.
 func TestDamage_OneBit(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{2 << 10, 300 << 10, 3 << 20} {
-		t.Run(fmt.Sprintf("%d bytes", size), func(t *testing.T) { damage(t, size) })
+		t.Run(fmt.Sprintf("%d bytes", size), func(t *testing.T) {
+			t.Parallel()
+			damage(t, size)
+		})
 	}
 }
 

@@ -5,6 +5,7 @@
 //	go test -tags interop ./interop       all of it (some minutes)
 //	go test -tags interop ./interop -run Kill -kills 50 -messages 20000
 //	go test -tags interop ./interop -run Out_Chaos -kills 40 -v
+//	go test -tags interop ./interop -run Out_Neighbours -neighbours 10000 -v
 //	go test -tags interop ./interop -run Edge_Soak -soak 10m -timeout 20m -v
 //
 // It exists apart because no unit test can vouch for what another program's
@@ -32,10 +33,10 @@
 // from them, byte for byte; finds its hosts in zones of nsd through unbound,
 // which validates, with DANE and MTA-STS that are right, wrong or not there; is
 // submitted by every client, and its signatures verified by dkimpy; is lost by
-// no kill, and doubled only where an answer was cut off; leaves no host that
-// wants to do harm a way to hang, leak or get in; stops when a password was
-// stolen; and ends where hosts forward to each other. The books balance after
-// each of it.
+// no kill, and doubled only where an answer was cut off, one message for each
+// connection; waits for no host but its own; leaves no host that wants to do
+// harm a way to hang, leak or get in; stops when a password was stolen; and ends
+// where hosts forward to each other. The books balance after each of it.
 //
 // The suite runs itself in namespaces of its own (bench/proc): any port is free
 // there, and nothing is left over. A client that is not installed, or a mount
@@ -48,5 +49,7 @@
 // dnsbl_test.go and ban_test.go, which ask base/dns, edge/dnsbl and edge/ban.
 //
 // Limits: every client run is ended after toolWait; nothing sleeps for a fixed
-// time, everything waits for what is to happen.
+// time, everything waits for what is to happen. No test may assume how fast the
+// machine is: where one thing has to come before another, a gate holds the other
+// back; ports are reserved until their server has ended.
 package interop

@@ -43,12 +43,13 @@ type wallConfig struct {
 	ban    string // ban.timeout; "" is 10 minutes
 	eager  bool   // refused guests are answered at once
 	black  string // what the black list holds
+	answer string // dnsbl.timeout; "" is a minute, so that a slow machine's lists are heard
 }
 
 func startWall(t *testing.T, c wallConfig) *wall {
 	t.Helper()
 	w := &wall{t: t, lists: serveLists(t)}
-	for field, value := range map[*string]string{&c.wait: "2s", &c.kernel: "off", &c.ban: "10m"} {
+	for field, value := range map[*string]string{&c.wait: "2s", &c.kernel: "off", &c.ban: "10m", &c.answer: "1m"} {
 		if *field == "" {
 			*field = value
 		}
@@ -67,7 +68,7 @@ servers = [%q]
 
 [dnsbl]
 lists = [%q, "%s weight=1 url=https://dull.example/{ip} text=Seen once"]
-timeout = "1s"
+timeout = %q
 
 [lobby]
 stutter = %t
@@ -86,7 +87,7 @@ remove_at_exit = true
 
 [greylist]
 wait = %q
-`, w.lists.at, blackZone, dullZone, !c.eager, ally, c.kernel, c.ban, filepath.Base(dir), c.wait))
+`, w.lists.at, blackZone, dullZone, c.answer, !c.eager, ally, c.kernel, c.ban, filepath.Base(dir), c.wait))
 	return w
 }
 

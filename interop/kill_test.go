@@ -59,6 +59,7 @@ type storm struct {
 // TestKill hands in messages through 64 connections while the host is killed
 // with SIGKILL at random moments, its recovery included, and started again.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())
 	}

@@ -21,9 +21,7 @@ const (
 	chaosMessages = 1500
 	chaosConns    = 8  // that hand in
 	chaosInFlight = 20 // attempts at a time for one destination (delivery.max_per_destination)
-	chaosWait     = 3 * time.Minute
-	killWindow    = 2 * time.Second        // before a kill: an answer that came in it may not have been noted
-	lateAccept    = 100 * time.Millisecond // behind a kill, in which the sink may still see a connection for the first time
+	chaosWait     = 10 * time.Minute
 )
 
 // copyOf is one recipient's copy of a message of the chaos.
@@ -40,7 +38,7 @@ type chaos struct {
 	handed  map[copyOf]bool    // that were answered with 250; false: with nothing, so that they may come or not
 	tries   map[string]int     // of messages by id, at the sink
 	refused map[copyOf]taken   // for good, by the sink; the last time
-	killed  []time.Time        // moments of SIGKILL
+	lives   []int              // the sink's last connection before each SIGKILL
 	faults  map[string]int     // how often the sink did what
 	seen    map[copyOf][]taken // what it kept
 }
@@ -48,8 +46,8 @@ type chaos struct {
 // TestOut_Chaos sends to a host that is slow, answers 4xx, drops connections
 // behind the data, and changes its mind, while ours is killed at random. In the
 // end the books balance, each message is there or was bounced, and one that is
-// there twice had its answer cut off by the host, or was under way at a kill:
-// once for each.
+// there twice had its answer cut off by the sink, or was the last of its connection
+// when ours was killed: one for each connection.
 func TestOut_Chaos(t *testing.T) {
 	t.Parallel()
 	if *seed == 0 {
@@ -71,7 +69,7 @@ func TestOut_Chaos(t *testing.T) {
 	b := c.h.closed()
 	c.check()
 	c.reports(b)
-	t.Logf("%d kills, %d copies handed in, at the sink: %v; %+v", len(c.killed), len(c.handed), c.faults, b)
+	t.Logf("%d kills, %d copies handed in, at the sink: %v; %+v", len(c.lives), len(c.handed), c.faults, b)
 }
 
 // fault decides what the sink does, by chance.
@@ -184,9 +182,7 @@ func (c *chaos) killAtRandom(ctx context.Context) {
 			c.h.t.Fatalf("the host ended by itself:\n%s", c.h.LogTail())
 		}
 		c.h.Kill()
-		c.mu.Lock()
-		c.killed = append(c.killed, time.Now())
-		c.mu.Unlock()
+		c.lives = append(c.lives, c.sink.quiet(c.h.t))
 		if err := c.h.StartOnly(); err != nil {
 			c.h.t.Fatal(err)
 		}
@@ -205,59 +201,54 @@ func (c *chaos) check() {
 		}
 	}
 	lost, twice := 0, 0
-	again := make([]map[string]bool, len(c.killed)) // messages that each kill doubled
-	for i := range again {
-		again[i] = map[string]bool{}
-	}
 	for k, acked := range c.handed {
-		all := c.seen[k]
-		if _, refused := c.refused[k]; acked && len(all) == 0 && !refused {
+		if _, refused := c.refused[k]; acked && len(c.seen[k]) == 0 && !refused {
 			lost++
 			c.h.t.Errorf("LOST: %v was answered with 250, and neither arrived nor was refused", k)
 		}
+	}
+	doubled := make([]map[int]bool, len(c.lives)) // connections whose last message each kill doubled
+	for i := range doubled {
+		doubled[i] = map[int]bool{}
+	}
+	for k, all := range c.seen {
+		if _, known := c.handed[k]; !known {
+			c.h.t.Errorf("%v arrived, which nobody handed in", k)
+		}
 		slices.SortFunc(all, func(a, b taken) int { return a.at.Compare(b.at) })
-		for i := 1; i < len(all); i++ {
+		for i, m := range all[:len(all)-1] {
 			twice++
-			before := all[i-1]
-			kill := c.killOf(before)
-			switch {
-			case before.cut:
-			case kill < 0:
-				c.h.t.Errorf("%v arrived again %s after it had been answered, and no kill explains it", k, all[i].at.Sub(before.at))
-			default:
-				again[kill][k.id] = true
+			switch kill, told := c.untold(m); {
+			case told:
+				c.h.t.Errorf("%v arrived again %s after it had been answered, and nothing explains it", k, all[i+1].at.Sub(m.at))
+			case kill >= 0:
+				doubled[kill][m.conn] = true
 			}
 		}
-		delete(c.seen, k)
 	}
-	for k := range c.seen {
-		c.h.t.Errorf("%v arrived, which nobody handed in", k)
-	}
-	var doubled []int
-	for i, ids := range again {
-		doubled = append(doubled, len(ids))
-		if len(ids) > chaosInFlight {
-			c.h.t.Errorf("kill %d doubled %d messages, but only %d can have been under way", i+1, len(ids), chaosInFlight)
+	var each []int
+	for i, conns := range doubled {
+		each = append(each, len(conns))
+		if len(conns) > chaosInFlight {
+			c.h.t.Errorf("kill %d doubled %d messages, but only %d can have been under way", i+1, len(conns), chaosInFlight)
 		}
 	}
-	c.h.t.Logf("%d lost, %d copies more than once; messages doubled by each kill: %v", lost, twice, doubled)
+	c.h.t.Logf("%d lost, %d copies more than once; messages doubled by each kill: %v", lost, twice, each)
 }
 
-// killOf gives the kill that may have kept the answer to a message from being
-// noted, or -1: the host had been killed before it could have said QUIT.
-func (c *chaos) killOf(m taken) int {
-	c.sink.mu.Lock()
-	defer c.sink.mu.Unlock()
-	if c.sink.bye[m.conn] {
-		return -1
+// untold says that the host cannot have noted what became of a message: the sink
+// dropped the connection instead of answering, or (kill says which) the host was
+// killed before anything else came on that connection. It notes what was said
+// before it goes on, so that each kill explains one message of a connection.
+func (c *chaos) untold(m taken) (kill int, told bool) {
+	kill, _ = slices.BinarySearch(c.lives, m.conn)
+	switch {
+	case m.cut:
+		return -1, false
+	case kill < len(c.lives) && c.sink.last(m):
+		return kill, false
 	}
-	// The connection was the killed host's; the kernel may have had the data for
-	// the sink still when the host was gone.
-	next := slices.IndexFunc(c.killed, func(k time.Time) bool { return k.Add(lateAccept).After(m.since) })
-	if next < 0 || m.begun.Add(killWindow).Before(c.killed[next]) {
-		return -1
-	}
-	return next
+	return -1, true
 }
 
 // reports checks that of each recipient that bounced one report tells, and of
@@ -284,9 +275,14 @@ func (c *chaos) reports(b books) {
 		if _, refused := c.refused[k]; n > 1 || !refused {
 			c.h.t.Errorf("%d reports tell of %v (refused: %v)", n, k, refused)
 		}
+		for _, m := range c.seen[k] {
+			if _, known := c.untold(m); known {
+				c.h.t.Errorf("%v arrived, and a report says that it was refused", k)
+			}
+		}
 	}
 	for k, m := range c.refused {
-		if told[k] == 0 && c.killOf(m) < 0 {
+		if _, known := c.untold(m); told[k] == 0 && known {
 			c.h.t.Errorf("no report tells that %v was refused", k)
 		}
 	}

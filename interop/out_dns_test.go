@@ -11,7 +11,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -125,7 +124,9 @@ type world struct {
 	t       *testing.T
 	dir     string
 	records map[string][]string // of each zone
-	DNS     string              // the resolver's address
+	spoil   *strings.Replacer   // what it changes in bogusZone when that has been signed
+	nsd     *proc.Child
+	DNS     string // the resolver's address
 }
 
 func newWorld(t *testing.T) *world {
@@ -133,7 +134,8 @@ func newWorld(t *testing.T) *world {
 	for _, name := range []string{"nsd", "unbound", "ldns-keygen", "ldns-signzone"} {
 		tool(t, name)
 	}
-	return &world{t: t, dir: folder(t), records: map[string][]string{plainZone: nil, signedZone: nil, bogusZone: nil}}
+	return &world{t: t, dir: folder(t), records: map[string][]string{plainZone: nil, signedZone: nil, bogusZone: nil},
+		spoil: strings.NewReplacer("127.25.", "127.26.")}
 }
 
 // add adds a record with a name inside of a zone.
@@ -158,12 +160,12 @@ func (w *world) address(zone, name, addr string) {
 // start serves the zones.
 func (w *world) start() {
 	w.t.Helper()
-	nsdPort, unboundPort := freePortOn(w.t, nsdAddr), freePortOn(w.t, unboundAddr)
-	w.DNS = net.JoinHostPort(unboundAddr, unboundPort)
-	nsd := fmt.Sprintf("server:\n ip-address: %s@%s\n username: \"\"\n chroot: \"\"\n zonesdir: %q\n pidfile: %q\n xfrdfile: %q\n zonelistfile: %q\n database: \"\"\n server-count: 1\nremote-control:\n control-enable: no\n",
-		nsdAddr, nsdPort, w.dir, w.dir+"/nsd.pid", w.dir+"/xfrd", w.dir+"/zonelist")
-	unbound := fmt.Sprintf("server:\n interface: %s@%s\n access-control: 127.0.0.0/8 allow\n username: \"\"\n chroot: \"\"\n directory: %q\n pidfile: %q\n use-syslog: no\n do-daemonize: no\n do-not-query-localhost: no\n local-zone: \"test.\" nodefault\n do-ip6: no\n module-config: \"validator iterator\"\n",
-		unboundAddr, unboundPort, w.dir, w.dir+"/unbound.pid")
+	names, resolver := dnsPort(w.t, nsdAddr), dnsPort(w.t, unboundAddr)
+	w.DNS = resolver.String()
+	nsd := fmt.Sprintf("server:\n ip-address: %s@%d\n username: \"\"\n chroot: \"\"\n zonesdir: %q\n pidfile: %q\n xfrdfile: %q\n zonelistfile: %q\n database: \"\"\n server-count: 1\nremote-control:\n control-enable: no\n",
+		nsdAddr, names.Port(), w.dir, w.dir+"/nsd.pid", w.dir+"/xfrd", w.dir+"/zonelist")
+	unbound := fmt.Sprintf("server:\n interface: %s@%d\n access-control: 127.0.0.0/8 allow\n username: \"\"\n chroot: \"\"\n directory: %q\n pidfile: %q\n use-syslog: no\n do-daemonize: no\n do-not-query-localhost: no\n local-zone: \"test.\" nodefault\n do-ip6: no\n module-config: \"validator iterator\"\n",
+		unboundAddr, resolver.Port(), w.dir, w.dir+"/unbound.pid")
 	stubs := ""
 	for zone := range w.records {
 		file, anchor := w.zone(zone)
@@ -171,11 +173,11 @@ func (w *world) start() {
 		if anchor != "" {
 			unbound += fmt.Sprintf(" trust-anchor-file: %q\n", anchor)
 		}
-		stubs += fmt.Sprintf("stub-zone:\n name: %q\n stub-addr: %s@%s\n stub-prime: no\n", zone, nsdAddr, nsdPort)
+		stubs += fmt.Sprintf("stub-zone:\n name: %q\n stub-addr: %s@%d\n stub-prime: no\n", zone, nsdAddr, names.Port())
 	}
 	public(w.t, w.dir+"/nsd.conf", nsd)
 	public(w.t, w.dir+"/unbound.conf", unbound+"remote-control:\n control-enable: no\n"+stubs)
-	w.run("nsd", "-d", "-c", w.dir+"/nsd.conf")
+	w.nsd = w.run("nsd", "-d", "-c", w.dir+"/nsd.conf")
 	w.run("unbound", "-d", "-c", w.dir+"/unbound.conf")
 	r := resolverAt(w.DNS)
 	eventually(w.t, "the resolver answers", func() bool {
@@ -185,14 +187,14 @@ func (w *world) start() {
 }
 
 // run starts a server that ends with the test.
-func (w *world) run(name string, args ...string) {
+func (w *world) run(name string, args ...string) *proc.Child {
 	w.t.Helper()
 	c, err := proc.Start(name, filepath.Join(w.dir, name+".log"), exec.Command(tool(w.t, name), args...))
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() {
-		if err := c.Stop(10 * time.Second); err != nil {
+		if err := c.Stop(seenWait); err != nil {
 			w.t.Logf("%s: %v", name, err)
 		}
 		if w.t.Failed() {
@@ -200,6 +202,7 @@ func (w *world) run(name string, args ...string) {
 			w.t.Logf("%s says:\n%s", name, text[max(0, len(text)-1500):])
 		}
 	})
+	return c
 }
 
 // zone writes a zone, and signs it if it is to be.
@@ -219,7 +222,7 @@ func (w *world) zone(zone string) (file, anchor string) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		public(w.t, file+".signed", strings.ReplaceAll(string(signed), "127.25.", "127.26."))
+		public(w.t, file+".signed", w.spoil.Replace(string(signed)))
 	}
 	return file + ".signed", filepath.Join(w.dir, key+".key")
 }
@@ -229,38 +232,6 @@ func resolverAt(addr string) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: dialerTo(addr)}
 }
 
-// freePortOn finds a port of an address that is free for TCP and UDP.
-func freePortOn(t *testing.T, addr string) string {
-	t.Helper()
-	for range 20 {
-		l, err := net.Listen("tcp", addr+":0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		p, err := net.ListenPacket("udp", net.JoinHostPort(addr, port))
-		l.Close()
-		if err == nil {
-			p.Close()
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
-// startHosted starts a host of ours that asks this world, with a name of its
-// own and an environment.
-func startHosted(t *testing.T, hostname, config string, env ...string) *outHost {
-	t.Helper()
-	b, err := peers.NewBreakwater(t.Context(), bin(), filepath.Join(folder(t), "host"), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b.Env = env
-	return startMade(t, b, hostname, config)
-}
-
 // startMade starts a host that was made, by another name and configuration.
 func startMade(t *testing.T, b *peers.Breakwater, hostname, config string) *outHost {
 	t.Helper()
@@ -268,17 +239,7 @@ func startMade(t *testing.T, b *peers.Breakwater, hostname, config string) *outH
 	if err := b.Configure(config); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := b.Stop(); err != nil {
-			t.Errorf("stop: %v\n%s", err, b.LogTail())
-		}
-		if t.Failed() {
-			t.Logf("the host's log ends:\n%s", b.LogTail())
-		}
-	})
-	if err := errors.Join(b.Start(t.Context()), b.Provision(t.Context(), 3)); err != nil {
-		t.Fatal(err)
-	}
+	started(t, b)
 	return &outHost{b, t}
 }
 

@@ -16,21 +16,6 @@ import (
 // of them sees that it goes in circles.
 const hopsMax = 120
 
-// made makes hosts of ours that are not started yet, so that each can be told
-// where the others are.
-func made(t *testing.T, n int) []*peers.Breakwater {
-	t.Helper()
-	var all []*peers.Breakwater
-	for range n {
-		b, err := peers.NewBreakwater(t.Context(), bin(), filepath.Join(folder(t), "host"), "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, b)
-	}
-	return all
-}
-
 // arrive brings a message from another host to port 25.
 func (h *outHost) arrive(from, to string) {
 	h.t.Helper()
@@ -72,8 +57,7 @@ func TestOut_Forward(t *testing.T) {
 		}
 		return ""
 	}})
-	b := made(t, 1)[0]
-	h := startMade(t, b, "mx.bench.test", soon+"[srs]\ndomain = \"bench.test\"\n[delivery]\nroutes = [\"away.test smtp://"+away.addr+"\", \"origin.test smtp://"+away.addr+"\"]\n")
+	h := startMade(t, made(t, folder(t), ""), "mx.bench.test", soon+"[srs]\ndomain = \"bench.test\"\n[delivery]\nroutes = [\"away.test smtp://"+away.addr+"\", \"origin.test smtp://"+away.addr+"\"]\n")
 	h.cli("account", "forward", h.User(1), "far@away.test")
 	h.cli("account", "forward", h.User(2), "only@away.test", "--no-copy")
 	h.cli("alias", "add", "list@bench.test", h.User(0), "member@away.test")
@@ -134,7 +118,7 @@ func (h *outHost) forgedSRS() {
 func TestOut_Loop(t *testing.T) {
 	t.Parallel()
 	origin := startSink(t, "127.0.0.1:0", nil, sinkRules{})
-	bs := made(t, 2)
+	bs := []*peers.Breakwater{made(t, folder(t), ""), made(t, folder(t), "")}
 	var hosts []*outHost
 	for i, name := range []string{"a.test", "b.test"} {
 		other := bs[1-i]

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/breakwater-mail/breakwater/bench/peers"
 )
 
 // feed writes a text again and again until the other side has gone, and tells
@@ -130,7 +128,7 @@ func TestOut_Hostile(t *testing.T) {
 	h := startOut(t, config+"]\n")
 	h.send("first@good.test")
 	h.became("first@good.test", "relayed")
-	goroutines, fds := h.metric("go_goroutines"), h.fds()
+	goroutines, sockets := h.metric("go_goroutines"), h.sockets()
 
 	h.send("one@quiet.test", "one@slow.test")
 	for name := range hostile {
@@ -154,10 +152,10 @@ func TestOut_Hostile(t *testing.T) {
 	h.giveUp("one@quiet.test")
 	h.giveUp("one@slow.test")
 	h.closed()
-	eventually(t, "descriptors and goroutines as before", func() bool {
-		return h.fds() <= fds+3 && h.metric("go_goroutines") <= goroutines+10
+	eventually(t, "sockets and goroutines as before", func() bool {
+		return h.sockets() <= sockets+3 && h.metric("go_goroutines") <= goroutines+10
 	})
-	t.Logf("%v goroutines for %v, %d descriptors for %d", h.metric("go_goroutines"), goroutines, h.fds(), fds)
+	t.Logf("%v goroutines for %v, %d sockets for %d", h.metric("go_goroutines"), goroutines, h.sockets(), sockets)
 }
 
 // endedBadly waits until an attempt has ended without delivering anything.
@@ -196,10 +194,7 @@ func TestOut_Misled(t *testing.T) {
 	w.add(plainZone, "backup", "MX 20 mx.loopback")
 	w.add(plainZone, "literal", "MX 10 127.25.50.1.")
 	w.start()
-	b, err := peers.NewBreakwater(t.Context(), bin(), folder(t)+"/host", "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := made(t, folder(t), "")
 	b.SMTP = "127.25.50.9:25"
 	h := startMade(t, b, "mx.misled.test", soon+"[dns]\nservers = [\""+w.DNS+"\"]\n")
 	names := []string{"loopback", "ten", "home", "metadata", "six", "any", "mapped", "unique", "multicast", "ours", "self", "backup", "literal"}

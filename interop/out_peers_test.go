@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,14 +32,15 @@ type peer struct {
 
 // peerValues fill in the configurations.
 type peerValues struct {
-	dir, cert, key, port, sink, us, exim string
+	dir, cert, key, addr, sink, us, exim string
 }
 
 // fill replaces {dir} and so on.
 func (v peerValues) fill(text string) string {
+	_, ownPort, _ := net.SplitHostPort(v.addr)
 	_, sinkPort, _ := net.SplitHostPort(v.sink)
 	_, usPort, _ := net.SplitHostPort(v.us)
-	return strings.NewReplacer("{dir}", v.dir, "{cert}", v.cert, "{key}", v.key, "{port}", v.port,
+	return strings.NewReplacer("{dir}", v.dir, "{cert}", v.cert, "{key}", v.key, "{port}", ownPort,
 		"{sink}", sinkPort, "{us}", usPort, "{exim}", v.exim).Replace(text)
 }
 
@@ -48,7 +48,7 @@ func (v peerValues) fill(text string) string {
 func newPeerValues(t *testing.T, sink, us string) peerValues {
 	t.Helper()
 	dir := folder(t)
-	v := peerValues{dir: dir, cert: dir + "/tls/cert.pem", key: dir + "/tls/key.pem", sink: sink, us: us, port: freePortOn(t, "127.0.0.1")}
+	v := peerValues{dir: dir, cert: dir + "/tls/cert.pem", key: dir + "/tls/key.pem", sink: sink, us: us, addr: reserve(t, loopback)}
 	c := (*authority)(nil).issued(t, "peer.test")
 	key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
 	if err != nil {
@@ -69,7 +69,7 @@ func (v peerValues) serve(t *testing.T, name string, env []string, args ...strin
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := c.Stop(10 * time.Second); err != nil {
+		if err := c.Stop(seenWait); err != nil {
 			t.Logf("%s: %v", name, err)
 		}
 		if !t.Failed() {
@@ -80,15 +80,14 @@ func (v peerValues) serve(t *testing.T, name string, env []string, args ...strin
 			t.Logf("%s of %s ends:\n%s", file, name, text[max(0, len(text)-2000):])
 		}
 	})
-	addr := "127.0.0.1:" + v.port
 	eventually(t, name+" listens", func() bool {
-		c, err := wire.DialSMTP(addr, nil)
+		c, err := wire.DialSMTP(v.addr, nil)
 		if err == nil {
 			c.Quit()
 		}
 		return err == nil
 	})
-	return peer{name: name, addr: addr}
+	return peer{name: name, addr: v.addr}
 }
 
 const peerPostfixMain = `compatibility_level = 3.6
@@ -208,7 +207,7 @@ func peerExim4(t *testing.T, v peerValues) peer {
 	if _, err := os.Stat(v.exim); err != nil {
 		t.Skipf("PEER MISSING: exim4-daemon-heavy in %s (interop/install inner)", eximFolder)
 	}
-	addUser(t, "Debian-exim")
+	needUser(t, "Debian-exim")
 	uid, gid := mailIDs(t)
 	mailFolder(t, v.dir, "spool")
 	mailFolder(t, v.dir, "log")
@@ -242,8 +241,8 @@ func peerOpenSMTPD6(t *testing.T, v peerValues) peer {
 	if _, err := os.Stat(smtpd); err != nil {
 		t.Skipf("PEER MISSING: opensmtpd in %s (interop/install clients)", opensmtpdFolder)
 	}
-	addUser(t, "opensmtpd")
-	addUser(t, "opensmtpq")
+	needUser(t, "opensmtpd")
+	needUser(t, "opensmtpq")
 	cover := func(kind, target, options string) {
 		if err := unix.Mount(kind, target, kind, 0, options); err != nil {
 			t.Skipf("MOUNT NOT ALLOWED: %s: %v", target, err)
@@ -267,27 +266,28 @@ func peerOpenSMTPD6(t *testing.T, v peerValues) peer {
 	return p
 }
 
-// TestOut_Peers sends the corpus to Debian's Postfix, Exim and OpenSMTPD, and
-// has them send it to us. Each message arrives as it was handed in, by TLS.
-//
-// It is not parallel, since OpenSMTPD needs folders of the system.
+// TestOut_Peers sends the corpus to Debian's Postfix and Exim, and has them
+// send it to us. Each message arrives as it was handed in, by TLS.
 func TestOut_Peers(t *testing.T) {
-	for _, tt := range []struct {
-		name  string
-		start func(*testing.T, peerValues) peer
-	}{{"postfix", peerPostfix}, {"exim", peerExim4}, {"opensmtpd", peerOpenSMTPD6}} {
-		t.Run(tt.name, func(t *testing.T) {
-			behind := startSink(t, "127.0.0.1:0", nil, sinkRules{})
-			b := made(t, 1)[0]
-			p := tt.start(t, newPeerValues(t, behind.addr, b.SMTP))
-			h := startMade(t, b, "localhost", soon+"[delivery]\nroutes = [\"peer.test smtp://"+p.addr+"\"]\n")
-			letters := append(corpus(), letter{name: "utf8-header", wide: true, data: []byte("From: Grüße <sender@bench.example>\r\nTo: <user0@bench.test>\r\n" +
-				"Subject: Grüße 🌊\r\nMessage-ID: <utf8-header@bench.example>\r\nDate: Thu, 05 Nov 2026 10:00:00 +0000\r\n\r\nkurz\r\n")})
-			h.toPeer(p, behind, letters)
-			h.fromPeer(p, letters)
-			h.closed()
-		})
-	}
+	t.Parallel()
+	t.Run("postfix", func(t *testing.T) { t.Parallel(); meetsPeer(t, peerPostfix) })
+	t.Run("exim", func(t *testing.T) { t.Parallel(); meetsPeer(t, peerExim4) })
+}
+
+// TestOut_PeersOpenSMTPD does the same with OpenSMTPD. It is not parallel, since
+// that needs folders of the system.
+func TestOut_PeersOpenSMTPD(t *testing.T) { meetsPeer(t, peerOpenSMTPD6) }
+
+func meetsPeer(t *testing.T, start func(*testing.T, peerValues) peer) {
+	behind := startSink(t, "127.0.0.1:0", nil, sinkRules{})
+	b := made(t, folder(t), "")
+	p := start(t, newPeerValues(t, behind.addr, b.SMTP))
+	h := startMade(t, b, "localhost", soon+"[delivery]\nroutes = [\"peer.test smtp://"+p.addr+"\"]\n")
+	letters := append(corpus(), letter{name: "utf8-header", wide: true, data: []byte("From: Grüße <sender@bench.example>\r\nTo: <user0@bench.test>\r\n" +
+		"Subject: Grüße 🌊\r\nMessage-ID: <utf8-header@bench.example>\r\nDate: Thu, 05 Nov 2026 10:00:00 +0000\r\n\r\nkurz\r\n")})
+	h.toPeer(p, behind, letters)
+	h.fromPeer(p, letters)
+	h.closed()
 }
 
 // toPeer sends letters to the peer, which hands them on to the sink.

@@ -43,7 +43,9 @@ func TestOut_DNS(t *testing.T) {
 	host := func(s *sink) string { h, _, _ := net.SplitHostPort(s.addr); return h }
 	cases := slicesOf(orderCases(t, w, listen, host), daneCases(t, w, a, listen, host), stsCases(t, w, a, listen, host))
 	w.start()
-	h := startHosted(t, "mx.bench.test", soon+"[dns]\nservers = [\""+w.DNS+"\"]\n[delivery]\nallow_networks = [\"127.0.0.0/8\", \"::1/128\"]\n", a.env())
+	b := made(t, folder(t), "")
+	b.Env = []string{a.env()}
+	h := startMade(t, b, "mx.bench.test", soon+"[dns]\nservers = [\""+w.DNS+"\"]\n[delivery]\nallow_networks = [\"127.0.0.0/8\", \"::1/128\"]\n")
 	for _, c := range cases {
 		h.send("one@" + c.domain)
 	}
@@ -70,11 +72,14 @@ func TestOut_DNS(t *testing.T) {
 func (h *outHost) giveUp(address string) {
 	h.t.Helper()
 	eventually(h.t, "the end of what waits for "+address, func() bool {
-		l := h.lives(address)[0]
-		if state, _ := l.last(); state == "bounced" {
+		all := h.lives(address)
+		if len(all) == 0 {
+			return false
+		}
+		if state, _ := all[0].last(); state == "bounced" {
 			return true
 		}
-		_, err := h.Run(h.t.Context(), "queue", "fail", l.ID, "--reason", "The test is over.", "--dir", h.Dir)
+		_, err := h.Run(h.t.Context(), "queue", "fail", all[0].ID, "--reason", "The test is over.", "--dir", h.Dir)
 		return err == nil
 	})
 }

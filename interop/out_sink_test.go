@@ -13,17 +13,18 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/breakwater-mail/breakwater/bench/wire"
 )
 
 // taken is one message that a sink was given whole.
 type taken struct {
-	conn, nth int // of which connection, and which of its messages
+	conn, nth int // of which connection, and which of its transactions
 	from      string
 	to        []string
 	data      []byte // as sent, without dots stuffed in
 	tls       bool
-	since     time.Time // when the connection came
-	begun, at time.Time // when the data came, and when it was answered
+	at        time.Time // when it was answered
 	cut       bool      // kept, but the connection was closed before the reply
 }
 
@@ -38,6 +39,7 @@ type sink struct {
 	wg    sync.WaitGroup
 	mu    sync.Mutex
 	conns int                   // guarded by mu, as what follows
+	mails map[int]int           // transactions that were begun on each
 	bye   map[int]bool          // connections that ended with QUIT
 	open  map[net.Conn]struct{} // to be closed with it
 	got   []taken
@@ -46,6 +48,7 @@ type sink struct {
 // sinkRules say what is answered; a nil rule or an empty answer is the usual.
 type sinkRules struct {
 	connection func(c net.Conn) bool // takes the connection over if it says true
+	command    func()                // comes before each answer to a command
 	rcpt       func(to string) string
 	end        func(m *taken) (reply string, cut bool) // kept if the reply begins with 2, or is empty
 }
@@ -57,7 +60,7 @@ func startSink(t *testing.T, addr string, cert *tls.Certificate, rules sinkRules
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sink{addr: l.Addr().String(), cert: cert, rule: rules, l: l, open: map[net.Conn]struct{}{}, bye: map[int]bool{}}
+	s := &sink{addr: l.Addr().String(), cert: cert, rule: rules, l: l, open: map[net.Conn]struct{}{}, mails: map[int]int{}, bye: map[int]bool{}}
 	s.wg.Go(s.accept)
 	t.Cleanup(s.close)
 	return s
@@ -92,7 +95,7 @@ func (s *sink) accept() {
 				s.mu.Unlock()
 			}()
 			if s.rule.connection == nil || !s.rule.connection(c) {
-				(&sinkConn{sink: s, c: c, n: n, since: time.Now()}).serve()
+				(&sinkConn{sink: s, c: c, n: n}).serve()
 			}
 		})
 	}
@@ -117,6 +120,31 @@ func (s *sink) count(to string) (n int) {
 	return n
 }
 
+// quiet waits until whoever was connected is gone, and gives the number of the
+// last connection. Nobody else may come meanwhile.
+func (s *sink) quiet(t *testing.T) int {
+	t.Helper()
+	c, err := wire.DialSMTP(s.addr, nil) // it is accepted behind all that came before
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Quit()
+	eventually(t, "all have gone", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.open) == 0
+	})
+	return s.connections()
+}
+
+// last tells whether nothing came on a message's connection after it, not even
+// QUIT.
+func (s *sink) last(m taken) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.bye[m.conn] && s.mails[m.conn] == m.nth
+}
+
 // connections counts those that there were.
 func (s *sink) connections() int {
 	s.mu.Lock()
@@ -127,13 +155,12 @@ func (s *sink) connections() int {
 // sinkConn is one connection.
 type sinkConn struct {
 	*sink
-	c      net.Conn
-	n, nth int
-	since  time.Time
-	r      *bufio.Reader
-	tls    bool
-	from   string
-	to     []string
+	c    net.Conn
+	n    int
+	r    *bufio.Reader
+	tls  bool
+	from string
+	to   []string
 }
 
 func (c *sinkConn) say(format string, args ...any) bool {
@@ -154,6 +181,9 @@ func (c *sinkConn) serve() {
 }
 
 func (c *sinkConn) command(line string) bool {
+	if c.rule.command != nil {
+		c.rule.command()
+	}
 	verb, _, _ := strings.Cut(strings.ToUpper(line), " ")
 	switch verb {
 	case "EHLO":
@@ -166,6 +196,9 @@ func (c *sinkConn) command(line string) bool {
 		return c.starttls()
 	case "MAIL":
 		c.from, c.to = angle(line), nil
+		c.mu.Lock()
+		c.mails[c.n]++
+		c.mu.Unlock()
 		return c.say("250 2.1.0 ok")
 	case "RCPT":
 		to := angle(line)
@@ -216,7 +249,6 @@ func (c *sinkConn) starttls() bool {
 // data reads a message and does with it what the rule says.
 func (c *sinkConn) data() bool {
 	var b bytes.Buffer
-	begun := time.Now()
 	for {
 		line, err := c.r.ReadBytes('\n')
 		if err != nil {
@@ -227,8 +259,9 @@ func (c *sinkConn) data() bool {
 		}
 		b.Write(bytes.TrimPrefix(line, []byte(".")))
 	}
-	c.nth++
-	m := &taken{conn: c.n, nth: c.nth, from: c.from, to: c.to, data: b.Bytes(), tls: c.tls, since: c.since, begun: begun}
+	c.mu.Lock()
+	m := &taken{conn: c.n, nth: c.mails[c.n], from: c.from, to: c.to, data: b.Bytes(), tls: c.tls}
+	c.mu.Unlock()
 	reply := ""
 	if c.rule.end != nil {
 		reply, m.cut = c.rule.end(m)

@@ -108,7 +108,7 @@ func strict(s *sink) string {
 func TestOut_Submit(t *testing.T) {
 	t.Parallel()
 	away := startSink(t, "127.0.0.1:0", nil, sinkRules{})
-	b := made(t, 1)[0]
+	b := made(t, folder(t), "")
 	keys := (&outHost{b, t}).signingKeys()
 	h := startMade(t, b, "localhost", strict(away))
 	t.Run("clients", func(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 
 // TestRead lets every client read the same mailbox.
 func TestRead(t *testing.T) {
+	t.Parallel()
 	s, letters := posted(t)
 	clients := []struct {
 		name string
@@ -35,7 +36,10 @@ func TestRead(t *testing.T) {
 		{"mutt", "Content-Length|Lines", readMutt},
 	}
 	for _, c := range clients {
-		t.Run(c.name, func(t *testing.T) { compare(t, c.read(t, s, letters), letters, c.adds) })
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			compare(t, c.read(t, s, letters), letters, c.adds)
+		})
 	}
 }
 
@@ -250,6 +254,7 @@ folder-hook . 'push "<tag-pattern>~A<enter><tag-prefix><copy-message><kill-line>
 
 // TestReadPOP3 lets the POP3 clients read the same mailbox.
 func TestReadPOP3(t *testing.T) {
+	t.Parallel()
 	if *against != "breakwater" {
 		t.Skip("the peers are started without POP3")
 	}

@@ -18,6 +18,7 @@ import (
 // TestIndex_DeletedComesBackTheSame makes every kind of change, deletes the index
 // and compares what the owners see.
 func TestIndex_DeletedComesBackTheSame(t *testing.T) {
+	t.Parallel()
 	if *against != "breakwater" {
 		t.Skip("about our own index")
 	}

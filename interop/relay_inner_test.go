@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"os/user"
@@ -15,9 +16,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/breakwater-mail/breakwater/bench/proc"
 )
@@ -51,6 +49,14 @@ func mailIDs(t *testing.T) (uid, gid int) {
 	uid, _ = strconv.Atoi(u.Uid)
 	gid, _ = strconv.Atoi(u.Gid)
 	return uid, gid
+}
+
+// needUser skips unless a user is there, as Debian made it or addUsers.
+func needUser(t *testing.T, name string) {
+	t.Helper()
+	if _, err := user.Lookup(name); err != nil {
+		t.Skipf("MOUNT NOT ALLOWED: %v", err)
+	}
 }
 
 // public makes a file that everybody may read.
@@ -112,12 +118,13 @@ enable_long_queue_ids = yes
 header_checks = regexp:%[1]s/etc/headers
 `
 
-const innerPostfixMaster = `10025 inet n - n - - smtpd
+// The ports are those of xclient, proxy, plain and full.
+const innerPostfixMaster = `%s inet n - n - - smtpd
   -o smtpd_authorized_xclient_hosts=127.0.0.1
-10026 inet n - n - - smtpd
+%s inet n - n - - smtpd
   -o smtpd_upstream_proxy_protocol=haproxy
-10028 inet n - n - - smtpd
-10029 inet n - n - - smtpd
+%s inet n - n - - smtpd
+%s inet n - n - - smtpd
   -o smtpd_authorized_xclient_hosts=127.0.0.1
   -o queue_minfree=1000000000000000
 cleanup   unix n - n - 0 cleanup
@@ -152,7 +159,7 @@ func startInnerPostfixWith(t *testing.T, changes *strings.Replacer) *inner {
 		dir: dir, mail: mailFolder(t, dir, "mail"), log: filepath.Join(dir, "postfix.log"),
 		begun:   regexp.MustCompile(` ([0-9A-Za-z]+): info: header Subject: (\S+) `),
 		queued:  regexp.MustCompile(` ([0-9A-Za-z]+): from=<`),
-		xclient: "127.0.0.1:10025", proxy: "127.0.0.1:10026", plain: "127.0.0.1:10028", full: "127.0.0.1:10029",
+		xclient: reserve(t, loopback), proxy: reserve(t, loopback), plain: reserve(t, loopback), full: reserve(t, loopback),
 	}
 	for _, name := range []string{"etc", "spool", "data"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
@@ -166,7 +173,7 @@ func startInnerPostfixWith(t *testing.T, changes *strings.Replacer) *inner {
 		}
 	}
 	public(t, filepath.Join(dir, "etc/main.cf"), changes.Replace(fmt.Sprintf(innerPostfixMain, dir, uid, gid)))
-	public(t, filepath.Join(dir, "etc/master.cf"), innerPostfixMaster)
+	public(t, filepath.Join(dir, "etc/master.cf"), fmt.Sprintf(innerPostfixMaster, port(t, in.xclient), port(t, in.proxy), port(t, in.plain), port(t, in.full)))
 	// A start after a kill may have to mend the queue, by a program that is not
 	// root and writes its log itself.
 	public(t, in.log, "")
@@ -203,9 +210,9 @@ spool_directory = %[1]s/spool
 log_file_path = %[1]s/log/%%slog
 log_selector = +subject
 primary_hostname = inner.bench.test
-daemon_smtp_ports = 10027 : 10030
+daemon_smtp_ports = %[3]s : %[4]s
 local_interfaces = 127.0.0.1
-hosts_proxy = ${if eq{$received_port}{10027}{127.0.0.1}}
+hosts_proxy = ${if eq{$received_port}{%[3]s}{127.0.0.1}}
 tls_advertise_hosts =
 host_lookup =
 smtp_accept_max = 300
@@ -251,11 +258,11 @@ func startInnerExim(t *testing.T) *inner {
 	if _, err := os.Stat(exim); err != nil {
 		t.Skipf("PEER MISSING: exim4-daemon-heavy in %s (interop/install inner)", eximFolder)
 	}
-	addUser(t, "Debian-exim")
+	needUser(t, "Debian-exim")
 	dir := folder(t)
 	in := &inner{dir: dir, mail: mailFolder(t, dir, "mail"), log: filepath.Join(dir, "log/mainlog"),
 		begun: regexp.MustCompile(` ([0-9A-Za-z-]+) <= .* T="([^"]+)"`),
-		proxy: "127.0.0.1:10027", plain: "127.0.0.1:10030"}
+		proxy: reserve(t, loopback), plain: reserve(t, loopback)}
 	mailFolder(t, dir, "spool")
 	mailFolder(t, dir, "log")
 	var boxes strings.Builder // what a client says is no path
@@ -264,7 +271,7 @@ func startInnerExim(t *testing.T) *inner {
 	}
 	public(t, filepath.Join(dir, "boxes"), boxes.String())
 	config := filepath.Join(dir, "exim.conf")
-	public(t, config, fmt.Sprintf(innerExim, dir, exim))
+	public(t, config, fmt.Sprintf(innerExim, dir, exim, port(t, in.proxy), port(t, in.plain)))
 	in.start = func(t *testing.T) *proc.Child {
 		cmd := exec.Command(exim, "-C", config, "-bdf", "-q2s")
 		cmd.Env = append(os.Environ(), "LD_LIBRARY_PATH="+filepath.Join(eximFolder, "usr/lib/x86_64-linux-gnu")+":"+filepath.Join(eximFolder, "usr/lib"))
@@ -276,31 +283,6 @@ func startInnerExim(t *testing.T) *inner {
 	}
 	in.up(t, in.plain)
 	return in
-}
-
-// addUser adds a user to the system's list, as it is seen in these namespaces:
-// Exim wants one that its package would have made.
-func addUser(t *testing.T, name string) {
-	t.Helper()
-	if _, err := user.Lookup(name); err == nil {
-		return
-	}
-	uid, gid := mailIDs(t)
-	dir := folder(t)
-	for path, line := range map[string]string{
-		"/etc/passwd": fmt.Sprintf("%s:x:%d:%d::/:/usr/sbin/nologin\n", name, uid, gid), "/etc/group": fmt.Sprintf("%s:x:%d:\n", name, gid),
-	} {
-		old, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		copied := filepath.Join(dir, filepath.Base(path))
-		public(t, copied, string(old)+line)
-		if err := unix.Mount(copied, path, "", unix.MS_BIND, ""); err != nil {
-			t.Skipf("MOUNT NOT ALLOWED: %v", err)
-		}
-		t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
-	}
 }
 
 // up starts the server and waits until it answers.
@@ -341,31 +323,46 @@ func (in *inner) kill() {
 
 // killWorkers ends those processes that hold connections, and leaves the one
 // that started them. It looks until there are some.
-func (in *inner) killWorkers() (n int) {
-	for deadline := time.Now().Add(time.Second); n == 0 && time.Now().Before(deadline); {
-		n = in.killOnce()
-	}
+func (in *inner) killWorkers(t *testing.T) (n int) {
+	t.Helper()
+	eventually(t, "a process that holds a connection", func() bool { n = in.killOnce(); return n > 0 })
 	return n
 }
 
+// killOnce looks while they all stand still: Exim's live for milliseconds.
 func (in *inner) killOnce() (n int) {
-	sockets := connections()
-	for _, pid := range proc.Tree(in.child.Pid()) {
+	main := in.child.Pid()
+	_ = syscall.Kill(main, syscall.SIGSTOP) // so that it starts no more that we do not see
+	stopped := proc.Tree(main)
+	for _, pid := range stopped {
+		_ = syscall.Kill(pid, syscall.SIGSTOP) // it may have ended by itself
+	}
+	sockets := in.connections()
+	for _, pid := range stopped {
 		fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 		for _, fd := range fds {
 			to, _ := os.Readlink(fd)
-			if pid != in.child.Pid() && sockets[to] && syscall.Kill(pid, syscall.SIGKILL) == nil {
+			if pid != main && sockets[to] && syscall.Kill(pid, syscall.SIGKILL) == nil {
 				n++
 				break
 			}
 		}
+	}
+	for _, pid := range stopped {
+		_ = syscall.Kill(pid, syscall.SIGCONT)
 	}
 	return n
 }
 
 // connections are the sockets of connections to the inner server's ports, as
 // they stand in /proc/PID/fd.
-func connections() map[string]bool {
+func (in *inner) connections() map[string]bool {
+	ports := map[string]bool{}
+	for _, addr := range []string{in.xclient, in.proxy, in.plain, in.full} {
+		if at, err := netip.ParseAddrPort(addr); err == nil { // "": it has none of that kind
+			ports[fmt.Sprintf("%04X", at.Port())] = true
+		}
+	}
 	text, _ := os.ReadFile("/proc/net/tcp")
 	all := map[string]bool{}
 	for line := range strings.Lines(string(text)) {
@@ -373,8 +370,7 @@ func connections() map[string]bool {
 		if len(f) < 10 || f[3] != "01" { // established
 			continue
 		}
-		_, port, _ := strings.Cut(f[1], ":")
-		if n, err := strconv.ParseUint(port, 16, 16); err == nil && n >= 10025 && n <= 10030 {
+		if _, port, _ := strings.Cut(f[1], ":"); ports[port] {
 			all["socket:["+f[9]+"]"] = true
 		}
 	}

@@ -8,12 +8,18 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/breakwater-mail/breakwater/bench/peers"
 	"github.com/breakwater-mail/breakwater/bench/proc"
@@ -21,9 +27,14 @@ import (
 )
 
 const (
-	toolWait = time.Minute // for one run of a client
-	seenWait = time.Minute // until a message or a change is seen
-	lookGap  = 20 * time.Millisecond
+	// Bounds for what hangs: a slow machine that runs six tests at once may take
+	// many times what a quick one does, and must not fail for it.
+	toolWait = 5 * time.Minute // for one run of a client
+	seenWait = 4 * time.Minute // until a message or a change is seen
+	// Looks begin with the lesser gap and come to the greater one: many of them
+	// are runs of a program, which would keep the machine busy.
+	lookGap    = 20 * time.Millisecond
+	lookGapMax = 300 * time.Millisecond
 )
 
 // The flags of the suite.
@@ -61,6 +72,12 @@ func testMain(m *testing.M) int {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "NOT IN NAMESPACES OF ITS OWN:", err)
 	}
+	if err == nil { // never on the system itself
+		err = addUsers("Debian-exim", "opensmtpd", "opensmtpq")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "USERS MISSING:", err)
+		}
+	}
 	// Parallel tests wait for hosts and clients much more than they compute.
 	// The command line still has the last word.
 	if err := flag.Set("test.parallel", "6"); err != nil {
@@ -68,6 +85,51 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	return m.Run()
+}
+
+// addUsers adds users to the system's list, as it is seen in these namespaces:
+// servers that are unpacked and not installed want those that their packages
+// would have made.
+func addUsers(names ...string) error {
+	like, err := user.Lookup("mail")
+	if err != nil {
+		return err
+	}
+	users, groups := "", ""
+	for _, name := range names {
+		if _, err := user.Lookup(name); err != nil {
+			users += fmt.Sprintf("%s:x:%s:%s::/:/usr/sbin/nologin\n", name, like.Uid, like.Gid)
+			groups += fmt.Sprintf("%s:x:%s:\n", name, like.Gid)
+		}
+	}
+	if users == "" {
+		return nil
+	}
+	return errors.Join(lengthen("/etc/passwd", users), lengthen("/etc/group", groups))
+}
+
+// lengthen lays a copy of a file with more lines over it, once. The copy has no
+// name any more when it is there: nothing is left over.
+func lengthen(path, lines string) error {
+	old, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp("", "interop-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if _, err = f.Write(append(old, lines...)); err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := unix.Mount(f.Name(), path, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("lay a list of users over %s: %w", path, err)
+	}
+	return nil
 }
 
 func bin() peers.Bin { return peers.Bin(os.Getenv(binKey)) }
@@ -109,10 +171,28 @@ func startServer(t *testing.T) *peers.Server {
 }
 
 // startBreakwater starts a host of ours in dir with three users. At the end of
-// the test it must stop by itself and verify must be silent.
+// the test it must stop by itself.
 func startBreakwater(t *testing.T, dir, config string) *peers.Breakwater {
 	t.Helper()
-	b := newBreakwater(t, dir, config)
+	b := made(t, dir, config)
+	started(t, b)
+	return b
+}
+
+// made makes a host that is not started yet, so that others can be told where
+// it will be.
+func made(t *testing.T, dir, config string) *peers.Breakwater {
+	t.Helper()
+	b, err := peers.NewBreakwater(t.Context(), bin(), filepath.Join(dir, "host"), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// started starts a host that was made, with three users.
+func started(t *testing.T, b *peers.Breakwater) {
+	t.Helper()
 	t.Cleanup(func() {
 		if err := b.Stop(); err != nil {
 			t.Errorf("stop: %v\n%s", err, b.LogTail())
@@ -121,35 +201,44 @@ func startBreakwater(t *testing.T, dir, config string) *peers.Breakwater {
 			t.Logf("the host's log ends:\n%s", b.LogTail())
 		}
 	})
-	if err := b.Provision(t.Context(), 3); err != nil {
+	if err := errors.Join(b.Start(t.Context()), b.Provision(t.Context(), 3)); err != nil {
 		t.Fatal(err)
 	}
-	return b
 }
 
-// newBreakwater makes a host and starts it. Its ports were free when they were
-// chosen; should a client of a parallel test have got one since, others are.
-func newBreakwater(t *testing.T, dir, config string) *peers.Breakwater {
+// loopback is where servers are.
+const loopback = "127.0.0.1"
+
+// reserve keeps a TCP port of an address for a server of the test.
+func reserve(t *testing.T, ip string) (addr string) {
 	t.Helper()
-	for try := range 5 {
-		b, err := peers.NewBreakwater(t.Context(), bin(), filepath.Join(dir, fmt.Sprintf("host%d", try)), config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err = b.Start(t.Context()); err == nil {
-			return b
-		}
-		b.Kill()
-		if !strings.Contains(err.Error(), portTaken) {
-			t.Fatal(err)
-		}
+	addr, hold, err := peers.Reserve(ip)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free ports")
-	return nil
+	t.Cleanup(func() { hold.Close() })
+	return addr
 }
 
-// portTaken is what the host says of a port that somebody else has.
-const portTaken = "address already in use"
+// dnsPort finds a port of an address that is free for UDP and TCP. It lies below
+// those that the kernel gives to clients, so that it stays free.
+func dnsPort(t *testing.T, ip string) netip.AddrPort {
+	t.Helper()
+	var at netip.AddrPort
+	eventually(t, "a port that is free", func() bool {
+		pc, err := net.ListenPacket("udp", fmt.Sprintf("%s:%d", ip, 11_000+rand.IntN(20_000)))
+		if err != nil {
+			return false
+		}
+		at = netip.MustParseAddrPort(pc.LocalAddr().String())
+		l, err := net.Listen("tcp", at.String())
+		if err == nil {
+			l.Close()
+		}
+		return errors.Join(err, pc.Close()) == nil
+	})
+	return at
+}
 
 // tool finds a program or skips, loudly and by name.
 func tool(t *testing.T, name string) string {
@@ -226,11 +315,11 @@ func imap(t *testing.T, s *peers.Server, user int) *wire.IMAP {
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.After(seenWait)
-	for !ok() {
+	for gap := lookGap; !ok(); gap = min(gap*3/2, lookGapMax) {
 		select {
 		case <-deadline:
 			t.Fatalf("%s: not within %s", what, seenWait)
-		case <-time.After(lookGap):
+		case <-time.After(gap):
 		}
 	}
 }
