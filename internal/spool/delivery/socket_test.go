@@ -12,14 +12,15 @@ import (
 	"github.com/breakwater-mail/breakwater/internal/store/fate"
 )
 
-// listenAt has a host of the world at a real Unix socket.
-func (w *world) listenAt(t *testing.T, path string) (*host, *net.UnixListener) {
+// listenAt has a host of the world at a real Unix socket, which says something
+// to the ends of messages.
+func (w *world) listenAt(t *testing.T, path, say string) (*host, *net.UnixListener) {
 	t.Helper()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{name: "inner.example", lmtp: true, say: map[string]string{}, offers: []string{"PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "STARTTLS"}}
+	h := &host{name: "inner.example", lmtp: true, say: map[string]string{".": say}, offers: []string{"PIPELINING", "8BITMIME", "ENHANCEDSTATUSCODES", "STARTTLS"}}
 	w.wg.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -35,8 +36,7 @@ func (w *world) listenAt(t *testing.T, path string) (*host, *net.UnixListener) {
 func TestHop_socket(t *testing.T) {
 	w := newWorld()
 	path := filepath.Join(t.TempDir(), "lmtp")
-	h, l := w.listenAt(t, path)
-	h.say["."] = "250 2.0.0 one has it|452 4.2.2 two is full|250 2.0.0 taken"
+	h, l := w.listenAt(t, path, "250 2.0.0 one has it|452 4.2.2 two is full|250 2.0.0 taken")
 	route, err := ParseRoute("example.org lmtp://" + path)
 	if err != nil {
 		t.Fatal(err)
@@ -50,8 +50,11 @@ func TestHop_socket(t *testing.T) {
 	m := messageTo("one@example.org") // REQUIRETLS is about networks
 	m.RequireTLS = true
 	b.want(b.carry(m), fate.Delivered, queue.Up)
-	if h.sessions != 1 || len(w.dials) != 0 || strings.Contains(h.said(), "REQUIRETLS") || strings.Contains(h.said(), "STARTTLS") {
-		t.Errorf("%d sessions, dialled %v, said %s", h.sessions, w.dials, h.said())
+	h.mu.Lock()
+	sessions := h.sessions
+	h.mu.Unlock()
+	if sessions != 1 || len(w.dials) != 0 || strings.Contains(h.said(), "REQUIRETLS") || strings.Contains(h.said(), "STARTTLS") {
+		t.Errorf("%d sessions, dialled %v, said %s", sessions, w.dials, h.said())
 	}
 
 	// An operator's override leads there too, from another domain.
