@@ -64,6 +64,8 @@ func (h *header) lineEnd() (begun []byte) {
 	case isField(line):
 		h.fields++
 		h.line = len(h.raw)
+	case h.line == 0 && isMailboxLine(line):
+		h.raw = h.raw[:0]
 	default:
 		h.done = true
 		begun = bytes.Clone(line)
@@ -84,6 +86,14 @@ func (h *header) end() (begun []byte) {
 	}
 	h.done = true
 	return begun
+}
+
+// isMailboxLine reports whether line stands before a message in a mailbox file
+// (RFC 4155): scripts send such files as they are. It is none of the message, and
+// taken for its body it would make all fields body, and Bcc with them.
+func isMailboxLine(line []byte) bool {
+	words := bytes.Fields(bytes.TrimLeft(line, ">"))
+	return len(words) >= 7 && string(words[0]) == "From" && bytes.Contains([]byte("Mon Tue Wed Thu Fri Sat Sun"), words[2]) && len(words[2]) == 3
 }
 
 // isField reports whether a header field begins in line.

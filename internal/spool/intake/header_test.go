@@ -210,3 +210,22 @@ func checkLeft(t *testing.T, text string) {
 		}
 	}
 }
+
+// TestSubmission_mailboxLine: the line before a message in a mailbox file goes, in
+// whatever pieces it comes; what is only like one is the body's beginning.
+func TestSubmission_mailboxLine(t *testing.T) {
+	const fields = "From: <one@demo.test>\r\nDate: d\r\nMessage-ID: <m>\r\nBcc: secret@b.example\r\n\r\nbody\r\n"
+	const want = "From: <one@demo.test>\r\nDate: d\r\nMessage-ID: <m>\r\n\r\nbody\r\n"
+	for _, line := range []string{"From one@demo.test Sun Nov 22 10:38:10 2026\r\n", ">From - Sun Nov  1 10:38:10 2026\r\n"} {
+		for _, n := range []int{1, 7, 1000} {
+			if got, err := submitted(ours(), line+fields, n); err != nil || got != want {
+				t.Errorf("%q in pieces of %d: %v\n%s", line, n, err, got)
+			}
+		}
+	}
+	for _, line := range []string{"From all of us: a good year, and Sun every day\r\n", "From one@demo.test Sun\r\n", "Subject x\r\n"} {
+		if got, err := submitted(ours(), line+"\r\nmore\r\n", 1000); err != nil || !strings.HasSuffix(got, "\r\n\r\n"+line+"\r\nmore\r\n") {
+			t.Errorf("%q: %v\n%s", line, err, got)
+		}
+	}
+}
