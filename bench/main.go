@@ -7,32 +7,28 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/bench/peers"
 	"github.com/breakwater-mail/breakwater/bench/proc"
+	"github.com/breakwater-mail/breakwater/bench/rig"
 )
 
 // options are the command line.
 type options struct {
+	rig.Rig
 	rows     *regexp.Regexp
 	servers  []string
 	duration time.Duration
 	sizes    []int
 	idle     int
-	dir      string
-	bin      string
 	json     string
 	markdown string
-	timeout  time.Duration
 	list     bool
-	keep     bool
 }
 
 func parseOptions(args []string) (*options, error) {
@@ -45,14 +41,11 @@ func parseOptions(args []string) (*options, error) {
 	f.StringVar(&sizes, "sizes", "10000,100000", "mailbox sizes of the reading rows, by comma")
 	f.DurationVar(&o.duration, "duration", 8*time.Second, "how long each delivery row sends")
 	f.IntVar(&o.idle, "idle", 1000, "IDLE sessions of the memory row")
-	f.StringVar(&o.dir, "dir", "", "where the hosts keep their data (default: a temporary `folder`, removed at the end)")
-	f.StringVar(&o.bin, "bin", "", "breakwater program (default: built from this tree)")
 	f.StringVar(&o.json, "json", "", "also write the results to this `file`")
 	f.StringVar(&o.markdown, "markdown", "", "also write the table to this `file`")
-	f.DurationVar(&o.timeout, "timeout", 85*time.Minute, "end the whole run after this")
 	f.BoolVar(&o.list, "list", false, "print the names of the rows and end")
-	f.BoolVar(&o.keep, "keep", false, "leave the data where it is")
 	f.BoolVar(&quick, "quick", false, "small sizes: a test of the bench, not a measurement")
+	o.Flags(f, 85*time.Minute)
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
@@ -76,12 +69,8 @@ func parseOptions(args []string) (*options, error) {
 
 func main() {
 	o, err := parseOptions(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(2)
+		rig.Refuse("bench", err)
 	}
 	if o.list {
 		for _, r := range allRows(o) {
@@ -89,66 +78,8 @@ func main() {
 		}
 		return
 	}
-	if err := buildFirst(o); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
-	status, ran, err := proc.Isolate()
-	if ran {
-		if !o.keep {
-			os.RemoveAll(o.dir)
-		}
-		os.Exit(status)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench: not in namespaces of its own:", err)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	err = run(ctx, o)
-	cancel()
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
-}
-
-// buildFirst compiles Breakwater before the fence is up, where the module cache
-// and the network are what the caller has. The path reaches the inside by the
-// environment.
-func buildFirst(o *options) error {
-	const key = "BREAKWATER_BENCH_DIR"
-	if dir := os.Getenv(key); dir != "" {
-		o.dir = dir
-	} else {
-		made := o.dir == ""
-		if made {
-			dir, err := os.MkdirTemp("", "breakwater-bench-")
-			if err != nil {
-				return err
-			}
-			o.dir = dir
-		}
-		abs, err := filepath.Abs(o.dir)
-		if err != nil {
-			return err
-		}
-		o.dir = abs
-		// Postfix and Dovecot run as users of their own.
-		if err := errors.Join(os.MkdirAll(o.dir, 0o755), os.Chmod(o.dir, 0o755), os.Setenv(key, o.dir)); err != nil {
-			return err
-		}
-		if has(o.servers, "breakwater") && o.bin == "" {
-			if _, err := peers.Build(context.Background(), filepath.Join(o.dir, "bin")); err != nil {
-				return err
-			}
-		}
-	}
-	if o.bin == "" {
-		o.bin = filepath.Join(o.dir, "bin", "breakwater")
-	}
-	return nil
+	o.NoBuild = !has(o.servers, "breakwater")
+	o.Main("bench", func(ctx context.Context) error { return run(ctx, o) })
 }
 
 func has(list []string, s string) bool {
@@ -162,11 +93,8 @@ func has(list []string, s string) bool {
 
 // run starts the hosts, measures the rows and reports.
 func run(ctx context.Context, o *options) error {
-	if !o.keep {
-		defer os.RemoveAll(o.dir)
-	}
 	b := &bench{o: o, out: os.Stderr, report: newReport(), content: newContent()}
-	disk, err := proc.DiskOf(o.dir)
+	disk, err := proc.DiskOf(o.Dir)
 	if err != nil {
 		b.report.note("no flush and byte counts: %v", err)
 	}
@@ -215,11 +143,11 @@ type host struct {
 
 func (b *bench) startAll(ctx context.Context) error {
 	for _, name := range b.o.servers {
-		dir := filepath.Join(b.o.dir, name)
+		dir := filepath.Join(b.o.Dir, name)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
-		s, err := start(ctx, name, dir, peers.Bin(b.o.bin))
+		s, err := start(ctx, name, dir, peers.Bin(b.o.Bin))
 		if errors.Is(err, peers.ErrMissing) {
 			b.report.note("PEER LEFT OUT: %s: %v", name, err)
 			fmt.Fprintf(b.out, "PEER LEFT OUT: %s: %v\n", name, err)

@@ -7,27 +7,22 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/bench/peers"
 	"github.com/breakwater-mail/breakwater/bench/proc"
+	"github.com/breakwater-mail/breakwater/bench/rig"
 )
 
 // options are the command line.
 type options struct {
+	rig.Rig
 	messages int
 	conns    int
 	queued   int
-	dir      string
-	bin      string
 	json     bool
-	keep     bool
-	timeout  time.Duration
 }
 
 func parseOptions(args []string) (*options, error) {
@@ -36,11 +31,8 @@ func parseOptions(args []string) (*options, error) {
 	f.IntVar(&o.messages, "messages", 20000, "messages of the row with one next hop; 0: without it")
 	f.IntVar(&o.conns, "conns", 16, "connections that hand them in")
 	f.IntVar(&o.queued, "queued", 1_000_000, "recipients of the row of the queue; 0: without it")
-	f.StringVar(&o.dir, "dir", "", "where the servers keep their data (default: a temporary `folder`, removed at the end)")
-	f.StringVar(&o.bin, "bin", "", "breakwater program (default: built from this tree)")
 	f.BoolVar(&o.json, "json", false, "print JSON instead of the table")
-	f.BoolVar(&o.keep, "keep", false, "leave the data where it is")
-	f.DurationVar(&o.timeout, "timeout", 30*time.Minute, "end the whole run after this")
+	o.Flags(f, 30*time.Minute)
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
@@ -52,70 +44,10 @@ func parseOptions(args []string) (*options, error) {
 
 func main() {
 	o, err := parseOptions(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "outbound:", err)
-		os.Exit(2)
+		rig.Refuse("outbound", err)
 	}
-	if err := buildFirst(o); err != nil {
-		fmt.Fprintln(os.Stderr, "outbound:", err)
-		os.Exit(1)
-	}
-	status, ran, err := proc.Isolate()
-	if ran {
-		if !o.keep {
-			os.RemoveAll(o.dir)
-		}
-		os.Exit(status)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "outbound: not in namespaces of its own:", err)
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	ctx, cancel := context.WithTimeout(ctx, o.timeout)
-	err = run(ctx, o)
-	cancel()
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "outbound:", err)
-		os.Exit(1)
-	}
-}
-
-// buildFirst compiles Breakwater before the fence is up. The folder's path
-// reaches the inside by the environment.
-func buildFirst(o *options) error {
-	const key = "BREAKWATER_OUTBOUND_DIR"
-	if dir := os.Getenv(key); dir != "" {
-		o.dir = dir
-	} else {
-		if o.dir == "" {
-			dir, err := os.MkdirTemp("", "breakwater-outbound-")
-			if err != nil {
-				return err
-			}
-			o.dir = dir
-		}
-		abs, err := filepath.Abs(o.dir)
-		if err != nil {
-			return err
-		}
-		o.dir = abs
-		if err := errors.Join(os.MkdirAll(o.dir, 0o755), os.Chmod(o.dir, 0o755), os.Setenv(key, o.dir)); err != nil {
-			return err
-		}
-		if o.bin == "" {
-			if _, err := peers.Build(context.Background(), filepath.Join(o.dir, "bin")); err != nil {
-				return err
-			}
-		}
-	}
-	if o.bin == "" {
-		o.bin = filepath.Join(o.dir, "bin", "breakwater")
-	}
-	return nil
+	o.Main("outbound", func(ctx context.Context) error { return run(ctx, o) })
 }
 
 // report is everything that was found out.
@@ -132,7 +64,7 @@ func run(ctx context.Context, o *options) error {
 		Date:    time.Now().UTC().Format("2006-01-02 15:04 UTC"),
 		Machine: fmt.Sprintf("%d cores, %s", runtime.NumCPU(), runtime.Version()),
 	}
-	disk, err := proc.DiskOf(o.dir)
+	disk, err := proc.DiskOf(o.Dir)
 	if err != nil {
 		r.Notes = append(r.Notes, fmt.Sprintf("no flush counts: %v", err))
 	}

@@ -45,7 +45,7 @@ type handIn func() (*wire.SMTP, string, error)
 
 // startSender starts a server that sends everything to nextHop.
 func startSender(ctx context.Context, o *options, name, nextHop string) (*peers.Server, handIn, error) {
-	dir := filepath.Join(o.dir, name)
+	dir := filepath.Join(o.Dir, name)
 	if name == "postfix" {
 		conf, err := peers.Certify(dir)
 		if err != nil {
@@ -60,7 +60,7 @@ func startSender(ctx context.Context, o *options, name, nextHop string) (*peers.
 			return c, "sender@bench.example", err
 		}, nil
 	}
-	b, err := peers.NewBreakwater(ctx, peers.Bin(o.bin), dir, config(nextHop))
+	b, err := peers.NewBreakwater(ctx, peers.Bin(o.Bin), dir, config(nextHop))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -201,8 +201,8 @@ func millions(ctx context.Context, o *options) (q queued, err error) {
 	if err != nil {
 		return q, err
 	}
-	dir := filepath.Join(o.dir, "queued")
-	b, err := peers.NewBreakwater(ctx, peers.Bin(o.bin), dir, config(dead))
+	dir := filepath.Join(o.Dir, "queued")
+	b, err := peers.NewBreakwater(ctx, peers.Bin(o.Bin), dir, config(dead))
 	if err != nil {
 		return q, err
 	}

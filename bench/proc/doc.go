@@ -13,7 +13,7 @@
 // sectors of the block device under a folder. The device's counters are
 // everybody's: Noise tells how busy others keep it.
 //
-// In the flow: bench (package main), bench/peers and interop call it; it calls
+// In the flow: bench/rig, bench/peers and interop call it; it calls
 // only the kernel.
 //
 // Invariants: only pids started here are ever signalled. Child.Stop waits for

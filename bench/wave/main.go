@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,7 +17,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mail/breakwater/bench/peers"
-	"github.com/breakwater-mail/breakwater/bench/proc"
+	"github.com/breakwater-mail/breakwater/bench/rig"
 	"github.com/breakwater-mail/breakwater/internal/ops/load"
 )
 
@@ -27,18 +26,15 @@ const domain = "demo.test"
 
 // options are the command line.
 type options struct {
+	rig.Rig
 	servers   []string
 	factor    float64
 	speed     float64
 	hold      time.Duration
 	quit      float64
 	processes int
-	dir       string
-	bin       string
 	json      string
 	markdown  string
-	timeout   time.Duration
-	keep      bool
 }
 
 func parseOptions(args []string) (*options, error) {
@@ -51,12 +47,9 @@ func parseOptions(args []string) (*options, error) {
 	f.DurationVar(&o.hold, "hold", 10*time.Second, "how long the last level stays, so that the last to come are answered")
 	f.Float64Var(&o.quit, "quit", 0, "share of strangers that QUIT after their refusal")
 	f.IntVar(&o.processes, "processes", 3000, "processes at most, where a connection costs one")
-	f.StringVar(&o.dir, "dir", "", "where the servers keep their data (default: a temporary `folder`, removed at the end)")
-	f.StringVar(&o.bin, "bin", "", "breakwater program (default: built from this tree)")
 	f.StringVar(&o.json, "json", "", "also write the results to this `file`; - is standard output, instead of the table")
 	f.StringVar(&o.markdown, "markdown", "", "also write the table to this `file`")
-	f.DurationVar(&o.timeout, "timeout", time.Hour, "end the whole run after this")
-	f.BoolVar(&o.keep, "keep", false, "leave the data where it is")
+	o.Flags(f, time.Hour)
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
@@ -74,75 +67,11 @@ func parseOptions(args []string) (*options, error) {
 
 func main() {
 	o, err := parseOptions(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return
-	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "wave:", err)
-		os.Exit(2)
+		rig.Refuse("wave", err)
 	}
-	if err := buildFirst(o); err != nil {
-		fmt.Fprintln(os.Stderr, "wave:", err)
-		os.Exit(1)
-	}
-	status, ran, err := proc.Isolate()
-	if ran {
-		if !o.keep {
-			os.RemoveAll(o.dir)
-		}
-		os.Exit(status)
-	}
-	if err == nil {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		ctx, cancel := context.WithTimeout(ctx, o.timeout)
-		err = run(ctx, o)
-		cancel()
-		stop()
-	} else {
-		err = fmt.Errorf("not in namespaces of its own: %w", err)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "wave:", err)
-		os.Exit(1)
-	}
-}
-
-// buildFirst compiles Breakwater before the fence is up. The folder's path
-// reaches the inside by the environment.
-func buildFirst(o *options) error {
-	const key = "BREAKWATER_WAVE_DIR"
-	if dir := os.Getenv(key); dir != "" {
-		o.dir = dir
-		return nil
-	}
-	if o.dir == "" {
-		dir, err := os.MkdirTemp("", "breakwater-wave-")
-		if err != nil {
-			return err
-		}
-		o.dir = dir
-	}
-	abs, err := filepath.Abs(o.dir)
-	if err != nil {
-		return err
-	}
-	o.dir = abs
-	// Servers and rbldnsd run as users of their own.
-	if err := errors.Join(os.MkdirAll(o.dir, 0o755), os.Chmod(o.dir, 0o755), os.Setenv(key, o.dir)); err != nil {
-		return err
-	}
-	if o.bin != "" {
-		return nil
-	}
-	_, err = peers.Build(context.Background(), filepath.Join(o.dir, "bin"))
-	return err
-}
-
-func (o *options) program() string {
-	if o.bin != "" {
-		return o.bin
-	}
-	return filepath.Join(o.dir, "bin", "breakwater")
+	o.Fence = true // the servers have fixed ports
+	o.Main("wave", func(ctx context.Context) error { return run(ctx, o) })
 }
 
 // run plays the wave against one server after the other.
@@ -184,7 +113,7 @@ func run(ctx context.Context, o *options) error {
 }
 
 func startDNSBL(ctx context.Context, o *options) (*peers.DNSBL, error) {
-	dir := filepath.Join(o.dir, "dns")
+	dir := filepath.Join(o.Dir, "dns")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -202,7 +131,7 @@ func raiseLimit() {
 
 // turn starts a server, plays the wave and stops the server.
 func turn(ctx context.Context, o *options, r *report, dns *peers.DNSBL, name string) (*load.Result, error) {
-	dir := filepath.Join(o.dir, name)
+	dir := filepath.Join(o.Dir, name)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -219,7 +148,7 @@ func start(ctx context.Context, o *options, r *report, dns *peers.DNSBL, name, d
 	w := peers.Wall{Domain: domain, Zone: dns.Zone, Processes: o.processes}
 	switch name {
 	case "breakwater":
-		return peers.StartDemo(ctx, peers.Bin(o.program()), dir, dns)
+		return peers.StartDemo(ctx, peers.Bin(o.Bin), dir, dns)
 	case "postscreen":
 		return peers.StartPostscreen(ctx, dir, w)
 	default:
@@ -252,7 +181,7 @@ func play(ctx context.Context, o *options, s *peers.Server, dir string) (*load.R
 	for _, pid := range s.Pids() {
 		args = append(args, "--pid", strconv.Itoa(pid))
 	}
-	cmd := exec.CommandContext(ctx, o.program(), args...)
+	cmd := exec.CommandContext(ctx, o.Bin, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = time.Minute
 	var out strings.Builder
