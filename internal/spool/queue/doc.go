@@ -13,7 +13,7 @@
 // Backlog and List, and acts through Act.
 //
 // To read it: types.go has the words. The machine is table.go (an entry for each
-// open recipient), heap.go and ring.go (their orders), task.go (what is tried and
+// open recipient), heap.go and timers.go (their orders), task.go (what is tried and
 // what becomes of it), destination.go (when a place is tried, and how much at a
 // time), sweep.go (warnings, expiry), operate.go, clock.go, and machine.go, which
 // puts it together. Around it are queue.go and run.go (what comes in, and the

@@ -24,7 +24,7 @@ type machine struct {
 	dests  []*destination // by id; [0] is none
 	spare  []uint32       // ids that are free
 	byName map[string]uint32
-	ring   ring // destinations that may go, or might
+	ring   []uint32 // destinations that may go, or might, in turn
 	timers timers
 
 	last    int64 // when it last took a step
@@ -236,7 +236,7 @@ func (m *machine) look(now int64, id uint32) {
 	d := m.dests[id]
 	if !d.inRing && d.mayGo(now) {
 		d.inRing = true
-		m.ring.push(id)
+		m.ring = append(m.ring, id)
 	}
 	d.emptyAt = emptySince(d, now)
 	at := int64(0)
@@ -370,8 +370,9 @@ func (m *machine) drop(id uint32) {
 // dispatch begins attempts: one for each destination in turn, until none may
 // go or there are as many as there may be.
 func (m *machine) dispatch(now int64, out []*task) []*task {
-	for passed := 0; passed < m.ring.len() && m.active < m.most; {
-		id := m.ring.pop()
+	for passed := 0; passed < len(m.ring) && m.active < m.most; {
+		id := m.ring[0]
+		m.ring = m.ring[1:]
 		d := m.dests[id]
 		if !d.mayGo(now) {
 			d.inRing = false
@@ -379,7 +380,7 @@ func (m *machine) dispatch(now int64, out []*task) []*task {
 			continue
 		}
 		if !m.fair(d) {
-			m.ring.push(id)
+			m.ring = append(m.ring, id)
 			passed++
 			continue
 		}

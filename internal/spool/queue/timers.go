@@ -1,32 +1,5 @@
 package queue
 
-// ring is a first-in first-out list of destinations.
-type ring struct {
-	ids  []uint32 // a power of two
-	head int
-	n    int
-}
-
-func (r *ring) len() int { return r.n }
-
-func (r *ring) push(id uint32) {
-	if r.n == len(r.ids) {
-		ids := make([]uint32, max(64, 2*len(r.ids)))
-		k := copy(ids, r.ids[r.head:])
-		copy(ids[k:], r.ids[:r.head])
-		r.ids, r.head = ids, 0
-	}
-	r.ids[(r.head+r.n)&(len(r.ids)-1)] = id
-	r.n++
-}
-
-func (r *ring) pop() uint32 {
-	id := r.ids[r.head]
-	r.head = (r.head + 1) & (len(r.ids) - 1)
-	r.n--
-	return id
-}
-
 // timers is a binary heap of destinations by their timer. ids[0] is not used.
 type timers struct{ ids []uint32 }
 
