@@ -70,7 +70,7 @@ func parseOptions(args []string) (*options, error) {
 func main() {
 	o, err := parseOptions(os.Args[1:])
 	if err != nil {
-		rig.Refuse("bench", err)
+		os.Exit(rig.Refuse("bench", err))
 	}
 	if o.list {
 		for _, r := range allRows(o) {
@@ -79,7 +79,7 @@ func main() {
 		return
 	}
 	o.NoBuild = !has(o.servers, "breakwater")
-	o.Main("bench", func(ctx context.Context) error { return run(ctx, o) })
+	os.Exit(o.Main("bench", func(ctx context.Context) error { return run(ctx, o) }))
 }
 
 func has(list []string, s string) bool {

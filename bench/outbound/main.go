@@ -45,9 +45,9 @@ func parseOptions(args []string) (*options, error) {
 func main() {
 	o, err := parseOptions(os.Args[1:])
 	if err != nil {
-		rig.Refuse("outbound", err)
+		os.Exit(rig.Refuse("outbound", err))
 	}
-	o.Main("outbound", func(ctx context.Context) error { return run(ctx, o) })
+	os.Exit(o.Main("outbound", func(ctx context.Context) error { return run(ctx, o) }))
 }
 
 // report is everything that was found out.

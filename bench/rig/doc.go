@@ -10,10 +10,12 @@
 // program again inside the fence (bench/proc), where the rows are measured.
 //
 // Invariants: the folder is removed when Main ends, unless -keep says otherwise.
-// A run ends by itself after -timeout.
+// A run ends by itself after -timeout, and every process in the fence with it.
+// What was built is what stands in the tree at the start.
 //
 // Concurrency: none; one Main to a program.
 //
-// Limits: those of bench/proc. Where there is no fence the rows are measured
-// without, and that is said, unless the program cannot do without one.
+// Limits: those of bench/proc, and -timeout. Where there is no fence the rows are measured
+// without, and that is said, unless the program cannot do without one: bench/wave
+// has servers with fixed ports.
 package rig

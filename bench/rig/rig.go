@@ -37,22 +37,23 @@ func (r *Rig) Flags(f *flag.FlagSet, timeout time.Duration) {
 	f.DurationVar(&r.Timeout, "timeout", timeout, "end the whole run after this")
 }
 
-// Refuse ends a program whose flags were wrong, or asked for help.
-func Refuse(name string, err error) {
+// Refuse says what is wrong with a program's flags, unless they asked for help,
+// and gives its exit status.
+func Refuse(name string, err error) int {
 	if errors.Is(err, flag.ErrHelp) {
-		os.Exit(0)
+		return 0
 	}
 	fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
-	os.Exit(2)
+	return 2
 }
 
-// Main measures inside the fence, and ends the program.
-func (r *Rig) Main(name string, run func(context.Context) error) {
+// Main measures inside the fence, and gives the program's exit status.
+func (r *Rig) Main(name string, run func(context.Context) error) int {
 	status, err := r.measure(name, run)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 	}
-	os.Exit(status)
+	return status
 }
 
 func (r *Rig) measure(name string, run func(context.Context) error) (int, error) {

@@ -68,10 +68,10 @@ func parseOptions(args []string) (*options, error) {
 func main() {
 	o, err := parseOptions(os.Args[1:])
 	if err != nil {
-		rig.Refuse("wave", err)
+		os.Exit(rig.Refuse("wave", err))
 	}
 	o.Fence = true // the servers have fixed ports
-	o.Main("wave", func(ctx context.Context) error { return run(ctx, o) })
+	os.Exit(o.Main("wave", func(ctx context.Context) error { return run(ctx, o) }))
 }
 
 // run plays the wave against one server after the other.
