@@ -258,6 +258,16 @@ func TestBuild_Hostile(t *testing.T) {
 	}
 }
 
+// What the sender's program called the message comes back octet by octet.
+func TestBuild_EnvID(t *testing.T) {
+	r := report(t, "one@demo.test", Recipient{Final: message.Address{Local: "x", Domain: "example.org"}, Action: Failed})
+	r.EnvID = "a+20+20b+20" + strings.Repeat("c", 80)
+	b, err := Build(r)
+	if want := "\r\nOriginal-Envelope-Id: a  b " + strings.Repeat("c", 80) + "\r\n"; err != nil || !strings.Contains(string(b), want) {
+		t.Errorf("%v, want %q in\n%s", err, want, b)
+	}
+}
+
 func TestBuild_Status(t *testing.T) {
 	for _, c := range []struct {
 		action Action

@@ -20,7 +20,7 @@ func statusPart(r *Report, wide bool) part {
 	global := wide && r.international()
 	w := &statusWriter{global: global}
 	if id, ok := smtp.DecodeXtext(r.EnvID); ok {
-		w.field("Original-Envelope-Id", printable(id, false))
+		w.exact("Original-Envelope-Id", printable(id, false))
 	}
 	w.field("Reporting-MTA", "dns; "+string(r.Hostname))
 	w.date("Arrival-Date", r.Arrival)

@@ -164,6 +164,40 @@ func BenchmarkApply(b *testing.B) {
 	}
 }
 
+// BenchmarkClosed closes the books over a million messages that have ended, of
+// two weeks and one account, whole days and parts of two, and counts one of
+// them anew (ROWS sets another number).
+func BenchmarkClosed(b *testing.B) {
+	rows := 1_000_000
+	if n, err := fmt.Sscan(os.Getenv("ROWS"), &rows); n == 1 && err != nil {
+		b.Fatal(err)
+	}
+	d := openDisk(b)
+	begin := time.Unix(1.7e9, 0)
+	span := 14 * 24 * time.Hour
+	d.fill(b, rows, func(i int) journal.Record {
+		m := sample(i, true)
+		m.Received = begin.Add(span / time.Duration(rows) * time.Duration(i))
+		return journal.Record{LSN: journal.LSN(i + 1), Type: journal.TypeMessage, Envelope: fate.AppendAccepted(nil, m)}
+	})
+	sums := func(p fate.Period) func(b *testing.B) {
+		return func(b *testing.B) {
+			for b.Loop() {
+				_, err := d.s.Sums(background, p)
+				must(b, err)
+			}
+		}
+	}
+	b.Run("all", sums(fate.Period{}))
+	b.Run("parts", sums(fate.Period{Since: begin.Add(time.Hour), Until: begin.Add(span - time.Hour)}))
+	b.Run("recount", func(b *testing.B) {
+		for b.Loop() {
+			_, err := d.s.Recount(background, begin.Add(48*time.Hour))
+			must(b, err)
+		}
+	})
+}
+
 // BenchmarkMillion asks a store with a million messages, of which each has one
 // recipient that is open (ROWS sets another number).
 func BenchmarkMillion(b *testing.B) {

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"zombiezen.com/go/sqlite"
-
-	"github.com/breakwater-mail/breakwater/internal/store/account"
 )
 
 // Recounted is a day whose books were counted anew.
@@ -31,11 +29,11 @@ func (s *Store) Recount(ctx context.Context, from time.Time) (r Recounted, err e
 			return err
 		}
 		r.Day = time.UnixMicro(day * dayMicros).UTC()
-		running, err := daySums(conn, "sum(messages)", " FROM fate_days WHERE day = ?", day)
+		running, err := daySums(conn, "messages", " FROM fate_days WHERE day = ?", day)
 		if err != nil {
 			return err
 		}
-		anew, err := daySums(conn, "count(*)", messages+" WHERE received >= ? AND received < ?", day*dayMicros, (day+1)*dayMicros)
+		anew, err := daySums(conn, "1", messages+" WHERE received >= ? AND received < ?", day*dayMicros, (day+1)*dayMicros)
 		if err != nil {
 			return err
 		}
@@ -83,15 +81,8 @@ func firstDay(conn *sqlite.Conn, from int64) (day int64, err error) {
 	return day, err
 }
 
-// daySums adds rows up by account and source; the day of the keys is 0.
+// daySums adds rows up by account and source.
 func daySums(conn *sqlite.Conn, count, from string, args ...any) (days, error) {
 	sums := days{}
-	err := each(conn, "SELECT account, source, "+count+", sum(accepted), sum(delivered), sum(relayed), sum(bounced), sum(discarded), "+
-		"sum(set_aside), sum(queued)"+from+" GROUP BY account, source", func(st *sqlite.Stmt) error {
-		var t Tally
-		t.read(st, 2)
-		sums.add(dayKey{0, account.ID(st.ColumnInt64(0)), Source(st.ColumnInt64(1))}, &t, 1)
-		return nil
-	}, args...)
-	return sums, err
+	return sums, eachTally(conn, count, from, func(k dayKey, t *Tally) { sums.add(k, t, 1) }, args...)
 }

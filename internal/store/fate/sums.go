@@ -99,9 +99,6 @@ type Sums struct {
 // messages is where the sums of a part of a day are read from.
 const messages = " FROM fate_messages INDEXED BY fate_sums"
 
-// unequal is of a row that does not add up.
-const unequal = "accepted <> delivered + relayed + bounced + discarded + set_aside + queued"
-
 // Sums adds up what became of the recipients of a period's messages, once all
 // that is durable has been counted. Whole days (UTC) are read from their
 // running sums, which Recount checks; parts of a day from 25 octets a message.
@@ -147,41 +144,27 @@ func RecordName(lsn journal.LSN) string { return "record " + lsn.String() }
 // count adds up a period, and says whether there is a row in it that does not
 // add up by itself.
 func (t *Sums) count(conn *sqlite.Conn, p span) (wrong bool, err error) {
+	add := func(k dayKey, some *Tally) {
+		sum := t.Sources[k.source]
+		sum.Add(*some, 1)
+		t.Sources[k.source] = sum
+		t.Add(*some, 1)
+		wrong = wrong || some.Missing() != 0
+	}
 	head, tail, first, last := p.parts()
 	for _, part := range []span{head, tail} {
 		if part.since >= part.until {
 			continue
 		}
 		where, args := part.where()
-		bad, err := t.add(conn, "count(*)", messages, where, args)
-		if err != nil {
+		if err := eachTally(conn, "1", messages+where, add, args...); err != nil {
 			return false, err
 		}
-		wrong = wrong || bad
 	}
 	if first < last {
 		where, args := p.of(" WHERE day >= ? AND day < ?", []any{first, last})
-		bad, err := t.add(conn, "total(messages)", " FROM fate_days", where, args)
-		return wrong || bad, err
+		err = eachTally(conn, "messages", " FROM fate_days"+where, add, args...)
 	}
-	return wrong, nil
-}
-
-// add adds rows of a table up.
-func (t *Sums) add(conn *sqlite.Conn, count, from, where string, args []any) (wrong bool, err error) {
-	err = each(conn, "SELECT source, total("+unequal+"), "+count+", total(accepted), total(delivered), total(relayed), total(bounced), "+
-		"total(discarded), total(set_aside), total(queued)"+from+where+" GROUP BY source",
-		func(st *sqlite.Stmt) error {
-			var some Tally
-			some.read(st, 2)
-			source := Source(st.ColumnInt64(0))
-			sum := t.Sources[source]
-			sum.Add(some, 1)
-			t.Sources[source] = sum
-			t.Add(some, 1)
-			wrong = wrong || st.ColumnInt64(1) > 0
-			return nil
-		}, args...)
 	return wrong, err
 }
 
@@ -189,7 +172,7 @@ func (t *Sums) add(conn *sqlite.Conn, count, from, where string, args []any) (wr
 func unaccounted(conn *sqlite.Conn, p span) ([]string, error) {
 	where, args := p.where()
 	var lsns []journal.LSN
-	err := each(conn, "SELECT lsn"+messages+where+" AND ("+unequal+" "+
+	err := each(conn, "SELECT lsn"+messages+where+" AND (accepted <> delivered + relayed + bounced + discarded + set_aside + queued "+
 		"OR queued <> (SELECT count(*) FROM fate_open AS o WHERE o.lsn = fate_messages.lsn)) ORDER BY received",
 		func(st *sqlite.Stmt) error {
 			if lsns = append(lsns, journal.LSN(st.ColumnInt64(0))); len(lsns) == unaccountedMax {
