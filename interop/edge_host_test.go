@@ -27,6 +27,8 @@ const (
 	// goneWait bounds how long a source that is banned in the kernel is
 	// listened for: on loopback the first packet arrives or never does.
 	goneWait = time.Second
+	// strangerWait is policy.wait.
+	strangerWait = time.Second
 )
 
 // wall is a whole host with its edge, and the lists that it asks.
@@ -74,7 +76,7 @@ timeout = %q
 stutter = %t
 
 [policy]
-wait = "1s"
+wait = "%s"
 allow = ["%s/32"]
 refuse_at = 3
 suspect_at = 1
@@ -87,7 +89,7 @@ remove_at_exit = true
 
 [greylist]
 wait = %q
-`, w.lists.at, blackZone, dullZone, c.answer, !c.eager, ally, c.kernel, c.ban, filepath.Base(dir), c.wait))
+`, w.lists.at, blackZone, dullZone, c.answer, !c.eager, strangerWait, ally, c.kernel, c.ban, filepath.Base(dir), c.wait))
 	return w
 }
 
