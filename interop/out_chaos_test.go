@@ -207,9 +207,9 @@ func (c *chaos) check() {
 			c.h.t.Errorf("LOST: %v was answered with 250, and neither arrived nor was refused", k)
 		}
 	}
-	doubled := make([]map[int]bool, len(c.lives)) // connections whose last message each kill doubled
+	doubled := make([]map[string]map[int]bool, len(c.lives)) // by destination, the connections whose last message each kill doubled
 	for i := range doubled {
-		doubled[i] = map[int]bool{}
+		doubled[i] = map[string]map[int]bool{}
 	}
 	for k, all := range c.seen {
 		if _, known := c.handed[k]; !known {
@@ -222,16 +222,23 @@ func (c *chaos) check() {
 			case told:
 				c.h.t.Errorf("%v arrived again %s after it had been answered, and nothing explains it", k, all[i+1].at.Sub(m.at))
 			case kill >= 0:
-				doubled[kill][m.conn] = true
+				_, domain, _ := strings.Cut(k.to, "@")
+				if doubled[kill][domain] == nil {
+					doubled[kill][domain] = map[int]bool{}
+				}
+				doubled[kill][domain][m.conn] = true
 			}
 		}
 	}
 	var each []int
-	for i, conns := range doubled {
-		each = append(each, len(conns))
-		if len(conns) > chaosInFlight {
-			c.h.t.Errorf("kill %d doubled %d messages, but only %d can have been under way", i+1, len(conns), chaosInFlight)
+	for i, domains := range doubled {
+		n := 0
+		for domain, conns := range domains {
+			if n += len(conns); len(conns) > chaosInFlight {
+				c.h.t.Errorf("kill %d doubled %d messages for %s, but only %d can have been under way", i+1, len(conns), domain, chaosInFlight)
+			}
 		}
+		each = append(each, n)
 	}
 	c.h.t.Logf("%d lost, %d copies more than once; messages doubled by each kill: %v", lost, twice, each)
 }
