@@ -234,8 +234,8 @@ match from any for domain "bench.test" action "us"
 
 // peerOpenSMTPD6 lays the folders that are compiled into it over those of these
 // namespaces. What Debian has was not made for its OpenSSL: as a server it
-// offers TLS and then has no key ("missing private key"), so that mail to it
-// shows what becomes of a host with broken TLS.
+// offers TLS and then has no key ("missing private key"), RSA or ECDSA, so that
+// mail to it shows what becomes of a host with broken TLS.
 func peerOpenSMTPD6(t *testing.T, v peerValues) peer {
 	smtpd := filepath.Join(opensmtpdFolder, "usr/sbin/smtpd")
 	if _, err := os.Stat(smtpd); err != nil {
