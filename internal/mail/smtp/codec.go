@@ -9,7 +9,7 @@ import (
 )
 
 // dialogueVersion is the version of the form of [Dialogue.AppendBinary].
-const dialogueVersion = 1
+const dialogueVersion = 2
 
 // dialogueStringMax bounds a string in the binary form: a SASL response is
 // the longest.
@@ -27,6 +27,7 @@ func (d *Dialogue) AppendBinary(dst []byte) []byte {
 		d.wrong, d.refused, d.idle, d.failed)
 	dst = binary.AppendUvarint(dst, uint64(d.flags))
 	dst = binary.AppendUvarint(dst, uint64(d.last))
+	dst = binary.AppendUvarint(dst, uint64(d.surplus))
 	dst = binary.AppendUvarint(dst, uint64(d.lineLen))
 	for _, n := range [...]int64{d.due, d.begun, d.size, d.chunk} {
 		dst = binary.AppendVarint(dst, n)
@@ -99,6 +100,7 @@ func DecodeDialogue(b []byte) (Dialogue, error) {
 	d.mech, d.wrong, d.refused, d.idle, d.failed = r.byte(255), r.byte(255), r.byte(255), r.byte(255), r.byte(255)
 	d.flags = flags(r.uvarint(flagsAll))
 	d.last = uint16(r.uvarint(599))
+	d.surplus = uint16(r.uvarint(surplusMax + 1))
 	d.lineLen = uint32(r.uvarint(1<<32 - 1))
 	for _, p := range [...]*int64{&d.due, &d.begun, &d.size, &d.chunk} {
 		*p = r.varint()

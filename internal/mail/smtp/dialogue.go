@@ -53,6 +53,7 @@ type Dialogue struct {
 
 	flags   flags
 	last    uint16 // code of the last reply
+	surplus uint16 // recipients that were too many for their transactions
 	stage   stage
 	pending ActionKind // the question that the shell has not answered yet
 	scan    scanState

@@ -33,6 +33,10 @@ const (
 	// refusedMax is how many recipients of a session may be refused before it
 	// is ended: lists with dead members have some, harvesters have only such.
 	refusedMax = 100
+	// surplusMax is how many recipients of a session may come above the limit of
+	// a transaction before it is ended. Who pipelines a long list sends all of it
+	// before the first 452, and comes back for the rest (RFC 5321 §4.5.3.1.10).
+	surplusMax = 10_000
 	// idleCommandsMax is how many commands that move no transaction forward
 	// (NOOP, RSET, VRFY, HELP, EHLO) may come between two messages.
 	idleCommandsMax = 100

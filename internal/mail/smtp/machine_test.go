@@ -395,3 +395,26 @@ func BenchmarkMessage(b *testing.B) {
 		}
 	}
 }
+
+// TestRecipients_surplus: who pipelines a list that is too long for one
+// transaction has it taken in parts (RFC 5321 §4.5.3.1.10), as long as that has
+// an end.
+func TestRecipients_surplus(t *testing.T) {
+	list := func(n int) []byte {
+		return bytes.Repeat([]byte("RCPT TO:<one@demo.test>\r\n"), n)
+	}
+	const greeting = "EHLO client.example\r\nMAIL FROM:<a@b.example>\r\n"
+	m := NewMachine(Options{Hostname: "mx.demo.test", RecipientsMax: 100})
+	s := play(t, m, greeting, append(list(100+50*refusedMax), "DATA\r\nx\r\n.\r\nMAIL FROM:<a@b.example>\r\n"...), nil, false)
+	if s.closed || len(s.bodies) != 1 || bytes.Count(s.out, []byte("\r\n452 4.5.3 ")) != 50*refusedMax || !bytes.HasSuffix(s.out, []byte("250 2.1.0 Sender OK\r\n")) {
+		t.Errorf("closed %v, %d bodies, %d refused, at last %q", s.closed, len(s.bodies), bytes.Count(s.out, []byte("\r\n452 4.5.3 ")), s.out[max(0, len(s.out)-100):])
+	}
+	s = play(t, m, greeting, list(100+surplusMax), nil, true)
+	if s.closed {
+		t.Error("closed after as many as there may be")
+	}
+	s = play(t, m, greeting, list(100+surplusMax+1), nil, false)
+	if !s.closed || !bytes.HasSuffix(s.out, []byte("421 4.5.3 Too many recipients, closing connection\r\n")) {
+		t.Errorf("not closed: %q", s.out[max(0, len(s.out)-100):])
+	}
+}

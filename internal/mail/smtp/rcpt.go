@@ -29,7 +29,10 @@ func (t *turn) rcpt(arg []byte) Action {
 	}
 	if len(d.env.Recipients) >= o.RecipientsMax {
 		t.say("452 4.5.3 Too many recipients\r\n") // RFC 5321 §4.5.3.1.10, RFC 9422 §4.3
-		return t.countRefused()
+		if d.surplus++; d.surplus > surplusMax {
+			return t.close("421 4.5.3 Too many recipients, closing connection\r\n")
+		}
+		return Action{Kind: actionNone}
 	}
 	d.env.Recipients = append(d.env.Recipients, r)
 	return t.ask(ActionRecipient)
