@@ -181,7 +181,7 @@ func (q *Queue) post(ctx context.Context, m *fate.Message, a about, rs []dsn.Rec
 	}
 	body, err := dsn.Build(dsn.Report{
 		ID: id, Now: q.o.Clock.Now(), Hostname: q.o.Hostname, To: m.From,
-		EnvID: m.EnvID, Ret: m.Ret, Arrival: m.Received,
+		EnvID: m.EnvID, Ret: returned(m), Arrival: m.Received,
 		Recipients: rs, Original: q.original(ctx, m),
 	})
 	if err != nil {
@@ -193,6 +193,16 @@ func (q *Queue) post(ctx context.Context, m *fate.Message, a about, rs []dsn.Rec
 	}
 	q.o.Metrics.reports.WithLabelValues(a.String()).Inc()
 	return nil
+}
+
+// returned is how much of a message its sender gets back. Of one with REQUIRETLS
+// that is no more than the header, since the way back may have no TLS (RFC 8689
+// §5).
+func returned(m *fate.Message) smtp.Ret {
+	if m.RequireTLS {
+		return smtp.RetHeaders
+	}
+	return m.Ret
 }
 
 func (q *Queue) reportID() (string, error) {

@@ -263,3 +263,19 @@ func TestReport_tellsNobodyWhereItLed(t *testing.T) {
 		}
 	})
 }
+
+// TestReport_requireTLS: what was not to be seen on its way does not come back
+// in the clear.
+func TestReport_requireTLS(t *testing.T) {
+	for _, c := range []struct {
+		asked smtp.Ret
+		tls   bool
+		want  smtp.Ret
+	}{{smtp.RetFull, false, smtp.RetFull}, {smtp.RetFull, true, smtp.RetHeaders}, {smtp.RetHeaders, false, smtp.RetHeaders}, {0, true, smtp.RetHeaders}} {
+		m := mail("a@example.org")
+		m.Ret, m.RequireTLS = c.asked, c.tls
+		if got := returned(m); got != c.want {
+			t.Errorf("%v, REQUIRETLS %v: %v is returned", c.asked, c.tls, got)
+		}
+	}
+}
