@@ -24,8 +24,6 @@ type applier struct {
 	names  map[journal.LSN][]uint32 // new keys by block
 	keys   []uint32                 // scratch of scanAccepted
 	sorted []*row                   // scratch of flush
-	// dropped is how many messages were dropped in this transaction.
-	dropped int64
 }
 
 // place is a recipient.
@@ -56,7 +54,14 @@ func newApplier() *applier {
 	}
 }
 
-// Apply implements index.View. Its result, for Committed, are the []Update.
+// result is what a record has done, for Committed: that is told neither of
+// what is replayed nor of what was rolled back.
+type result struct {
+	updates []Update
+	dropped int64 // messages whose books are gone
+}
+
+// Apply implements index.View. Its result is a result, or nil.
 //
 // Facts that cannot be read do not stop what the same record says of mailboxes:
 // that mail is delivered. They are logged, counted and unaccounted for, and
@@ -80,19 +85,19 @@ func (s *Store) Apply(conn *sqlite.Conn, r journal.Record) (any, error) {
 	case err != nil:
 		return nil, err
 	}
-	if len(w.updates) == 0 {
+	if len(w.updates) == 0 && w.dropped == 0 {
 		return nil, nil
 	}
-	return w.updates, nil
+	return w.result, nil
 }
 
 // applying is the application of one record.
 type applying struct {
-	a       *applier
-	conn    *sqlite.Conn
-	r       journal.Record
-	alone   bool // the record is no Message, and its first field is this view's
-	updates []Update
+	a     *applier
+	conn  *sqlite.Conn
+	r     journal.Record
+	alone bool // the record is no Message, and its first field is this view's
+	result
 }
 
 // field applies one field of the envelope. Unknown ones of this view's range
@@ -280,10 +285,7 @@ func (w *applying) state(m *messageState) error {
 func (s *Store) Flush(conn *sqlite.Conn) error { return s.apply.flush(conn) }
 
 // Rollback implements index.Batcher.
-func (s *Store) Rollback() {
-	s.apply.forget()
-	s.apply.dropped = 0
-}
+func (s *Store) Rollback() { s.apply.forget() }
 
 func (a *applier) forget() {
 	clear(a.rows)

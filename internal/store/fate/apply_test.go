@@ -143,8 +143,8 @@ func TestApply_updates(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		us, _ := res.([]Update)
-		for _, u := range us {
+		did, _ := res.(result)
+		for _, u := range did.updates {
 			told = append(told, fmt.Sprint(u.LSN, " ", u.Rcpt, " ", u.State, " ", u.Attempts, " ", u.Fresh, " ", u.Domain))
 		}
 	}

@@ -20,13 +20,12 @@ func (s *Store) OnUpdate(fn func([]Update)) { s.update = fn }
 
 // Committed implements index.View.
 func (s *Store) Committed(rs []index.Applied) {
-	s.dropped.Add(s.apply.dropped)
-	s.apply.dropped = 0
 	var all []Update
 	for _, r := range rs {
-		if us, ok := r.Result.([]Update); ok {
-			all = append(all, us...)
-			s.recent.note(r.Record, us)
+		if did, ok := r.Result.(result); ok {
+			s.dropped.Add(did.dropped)
+			all = append(all, did.updates...)
+			s.recent.note(r.Record, did.updates)
 		}
 	}
 	if len(all) == 0 {

@@ -101,14 +101,14 @@ func (w *applying) purge(p *purged) error {
 	next := journal.LSN(0)
 	for _, kept := range p.kept {
 		if kept > next {
-			if err := w.a.drop(w.conn, next, kept-1); err != nil {
+			if err := w.drop(next, kept-1); err != nil {
 				return err
 			}
 		}
 		next = kept + 1
 	}
 	if next <= p.floor {
-		if err := w.a.drop(w.conn, next, p.floor); err != nil {
+		if err := w.drop(next, p.floor); err != nil {
 			return err
 		}
 	}
@@ -117,8 +117,9 @@ func (w *applying) purge(p *purged) error {
 }
 
 // drop removes the books of a range of messages.
-func (a *applier) drop(conn *sqlite.Conn, from, to journal.LSN) error {
-	if err := a.days.drop(conn, from, to); err != nil {
+func (w *applying) drop(from, to journal.LSN) error {
+	conn := w.conn
+	if err := w.a.days.drop(conn, from, to); err != nil {
 		return err
 	}
 	if err := exec(conn, "DELETE FROM fate_messages WHERE lsn BETWEEN ? AND ?", int64(from), int64(to)); err != nil {
@@ -128,7 +129,7 @@ func (a *applier) drop(conn *sqlite.Conn, from, to journal.LSN) error {
 	if n == 0 {
 		return nil
 	}
-	a.dropped += int64(n)
+	w.dropped += int64(n)
 	for _, table := range []string{"fate_open", "fate_ended", "fate_owed"} {
 		if err := exec(conn, "DELETE FROM "+table+" WHERE lsn BETWEEN ? AND ?", int64(from), int64(to)); err != nil {
 			return err

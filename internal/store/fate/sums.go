@@ -91,8 +91,8 @@ type Sums struct {
 	// which the facts cannot be read, whenever they came. At most 1,000 are
 	// named.
 	Unaccounted []string
-	// Dropped is how many messages this Store has dropped the books of, of all
-	// periods.
+	// Dropped is how many messages this Store has dropped the books of since it
+	// was opened, of all periods.
 	Dropped int64
 }
 
