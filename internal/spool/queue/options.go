@@ -111,9 +111,13 @@ const (
 	// clockSlack is what the clock may be set back without being noticed.
 	clockSlack = 2 * time.Second
 	// sweepTasks is how many reports of age are under way, sweepWait how long
-	// is waited for room.
+	// is waited for room: 500 a second, so that a million late recipients are
+	// told of within some half an hour, and attempts have most of the journal.
 	sweepTasks = 32
-	sweepWait  = time.Second
+	sweepWait  = 64 * time.Millisecond
+	// sweepRest is how long nobody is told of age after a report could not be
+	// made: the disk may be full.
+	sweepRest = time.Second
 )
 
 // schedule is the default of Options.Schedule.

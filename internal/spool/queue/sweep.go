@@ -20,6 +20,16 @@ func (w *sweeper) wake(now int64) {
 	}
 }
 
+// settled takes back a task.
+func (w *sweeper) settled(now int64, falls []fall) {
+	w.out--
+	for _, f := range falls {
+		if !f.warned && !f.state.Ended() && w.at != 0 {
+			w.at = max(w.at, now+int64(sweepRest))
+		}
+	}
+}
+
 // sweep goes through some entries.
 func (m *machine) sweep(now int64, out []*task) []*task {
 	w := &m.sweeper
@@ -32,15 +42,16 @@ func (m *machine) sweep(now int64, out []*task) []*task {
 	}
 	of := map[taskKey]*task{}
 	for n := 0; n < sweepSlots && w.from < m.t.used; n++ {
-		if w.out >= sweepTasks {
-			w.at = now + int64(sweepWait)
-			return out
-		}
 		s := slot(w.from)
-		w.from++
 		if k, ok := m.overdue(now, s); ok {
-			out = m.gather(now, of, taskKey{k, journal.LSN(m.t.at(s).lsn)}, s, out)
+			k := taskKey{k, journal.LSN(m.t.at(s).lsn)}
+			if w.out >= sweepTasks && !of[k].room() {
+				w.at = now + int64(sweepWait)
+				return out
+			}
+			out = m.gather(now, of, k, s, out)
 		}
+		w.from++
 	}
 	w.at = now + int64(sweepNext)
 	if w.from >= m.t.used {
@@ -58,7 +69,7 @@ type taskKey struct {
 // report of it.
 func (m *machine) gather(now int64, of map[taskKey]*task, k taskKey, s slot, out []*task) []*task {
 	t := of[k]
-	if t == nil || len(t.slots) >= reportMax {
+	if !t.room() {
 		t = &task{kind: k.kind, lsn: k.lsn, began: now}
 		of[k] = t
 		out = append(out, t)
@@ -68,6 +79,9 @@ func (m *machine) gather(now int64, of map[taskKey]*task, k taskKey, s slot, out
 	m.look(now, m.t.at(s).dest)
 	return out
 }
+
+// room tells whether there is such a task, and one recipient more fits in.
+func (t *task) room() bool { return t != nil && len(t.slots) < reportMax }
 
 // overdue tells what is to be done about an entry for its age alone. What an
 // operator holds, or an account that is held, waits without an end.

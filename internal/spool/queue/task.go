@@ -107,7 +107,7 @@ func (m *machine) settle(now int64, t *task, falls []fall) {
 			d.probing = false
 		}
 	case warn, expire:
-		m.sweeper.out--
+		m.sweeper.settled(now, falls)
 	}
 	for i, s := range t.slots {
 		m.fell(now, s, falls[i])
