@@ -51,7 +51,10 @@ func (i *Intake) post(ctx context.Context, p Post) (string, error) {
 		if c.DSN == "" {
 			c.DSN = id
 		}
-		t.d.Also = fate.AppendChange(t.d.Also, &c)
+		if t.d.Also, err = fate.AppendChange(t.d.Also, &c); err != nil {
+			body.Abort()
+			return "", fmt.Errorf("post: %w", err)
+		}
 	}
 	t.d.Also = fate.AppendTold(t.d.Also, p.Told)
 	if _, _, err := i.mailboxes.Deliver(ctx, body, t.d); err != nil {

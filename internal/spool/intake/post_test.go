@@ -85,6 +85,21 @@ func TestPost_toNobody(t *testing.T) {
 	}
 }
 
+// TestPost_impossibleChange: a notice with a change that cannot be read back is
+// refused whole, not booked for nobody.
+func TestPost_impossibleChange(t *testing.T) {
+	r, _ := newOutgoing(t, Options{Submission: true}, "one")
+	m := r.queued()
+	cs := bounce(m)
+	cs[0].Rcpt = []int{0, 0}
+	if id, err := r.Post(t.Context(), Post{To: parse(t, "one@demo.test"), Body: []byte(notice), Changes: cs}); err == nil {
+		t.Errorf("taken as %s", id)
+	}
+	if s, err := r.fates.Sums(t.Context(), fate.Period{}); err != nil || s.Messages != 1 || s.Queued != 1 || len(s.Unaccounted) != 0 {
+		t.Errorf("books %+v, %v", s, err)
+	}
+}
+
 func TestPost_receipt(t *testing.T) {
 	r, _ := newOutgoing(t, Options{Submission: true}, "one", "plain")
 	ctx := t.Context()

@@ -51,7 +51,7 @@ func script() []journal.Record {
 	change := func(state State, places ...int) []byte {
 		e := sampleEvents()[0]
 		e.State = state
-		return AppendChange(nil, &Change{LSN: 10, Rcpt: places, Event: e, Attempt: true})
+		return packChange(Change{LSN: 10, Rcpt: places, Event: e, Attempt: true})
 	}
 	st := messageState{lsn: 5, facts: value(AppendAccepted(nil, m)), standings: []placed{
 		{1, standing{state: Relayed, changed: 7}}, {2, standing{state: Deferred, attempts: 3, last: 6}}}}

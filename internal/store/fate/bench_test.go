@@ -146,7 +146,11 @@ func changed(state fate.State, after int) func(int) journal.Record {
 	return func(i int) journal.Record {
 		c := fate.Change{LSN: journal.LSN(i + 1), Rcpt: []int{0}, Attempt: true, Due: time.Unix(1.7e9, 0),
 			Event: fate.Event{At: time.Unix(1.7e9, 0), State: state, Via: "mx.example.net [192.0.2.1]:25", TLS: "none offered", Reply: "250 2.0.0 Ok: queued as 4FzYkX1z2Bz9sTg"}}
-		return journal.Record{LSN: journal.LSN(after + i + 1), Type: journal.TypeBatch, Envelope: fate.AppendChange(nil, &c)}
+		b, err := fate.AppendChange(nil, &c)
+		if err != nil {
+			panic(err)
+		}
+		return journal.Record{LSN: journal.LSN(after + i + 1), Type: journal.TypeBatch, Envelope: b}
 	}
 }
 

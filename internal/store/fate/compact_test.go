@@ -161,8 +161,9 @@ func TestCompact_large(t *testing.T) {
 func TestApply_newer(t *testing.T) {
 	w := newWorld(t, 0)
 	b := journal.AppendString(nil, 0x3fe, "a fact of a newer program")
-	b = fate.AppendChange(b, &fate.Change{LSN: 1 << 41, Rcpt: []int{0}, Event: fate.Event{State: fate.Relayed}})
-	_, err := w.x.Commit(background, &journal.Entry{Type: journal.TypeBatch, Envelope: b})
+	b, err := fate.AppendChange(b, &fate.Change{LSN: 1 << 41, Rcpt: []int{0}, Event: fate.Event{State: fate.Relayed}})
+	must(t, err)
+	_, err = w.x.Commit(background, &journal.Entry{Type: journal.TypeBatch, Envelope: b})
 	must(t, err)
 	w.compact(t)
 	found := false

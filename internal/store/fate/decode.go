@@ -226,6 +226,8 @@ func (c *Change) check() error {
 		return fmt.Errorf("%w: change of %d recipients", errMalformed, len(c.Rcpt))
 	case c.State != 0 && !c.State.known():
 		return fmt.Errorf("%w: state %d", errMalformed, c.State)
+	case c.Owe > ToldExpanded:
+		return fmt.Errorf("%w: success %d", errMalformed, c.Owe)
 	}
 	for i, n := range c.Rcpt {
 		if n < 0 || i > 0 && n <= c.Rcpt[i-1] {

@@ -3,6 +3,7 @@ package fate
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -63,7 +64,17 @@ func sampleChanges() []Change {
 	return []Change{
 		{LSN: 1<<40 + 5, Rcpt: []int{0, 3, 4}, Event: sampleEvents()[0], Due: sampleTime.Add(time.Hour), Attempt: true, Warned: true, Route: &route},
 		{LSN: 9, Rcpt: []int{7}, Event: sampleEvents()[2], Route: &none},
+		{LSN: 9, Rcpt: []int{8}, Event: sampleEvents()[2], Owe: ToldRelayed},
 	}
+}
+
+// packChange is AppendChange of a change that there can be.
+func packChange(c Change) []byte {
+	b, err := AppendChange(nil, &c)
+	if err != nil {
+		panic(err)
+	}
+	return b
 }
 
 func sampleState() messageState {
@@ -80,7 +91,7 @@ func TestFormat_golden(t *testing.T) {
 	show := func(what string, b []byte) { fmt.Fprintf(&out, "%s\n%s\n", what, hex.Dump(b)) }
 	show("accepted", AppendAccepted(nil, sampleMessage()))
 	for _, c := range sampleChanges() {
-		show("change", AppendChange(nil, &c))
+		show("change", packChange(c))
 	}
 	p := purged{floor: 1<<40 + 77, kept: []journal.LSN{5, 1<<40 + 3}}
 	show("purged", p.append(nil, tagPurged))
@@ -88,6 +99,10 @@ func TestFormat_golden(t *testing.T) {
 	m := sampleState()
 	show("state: message", m.append(nil))
 	show("events", packEvents(nil, sampleEvents()))
+	o := Owed{LSN: 9, Successes: map[int]Success{0: ToldDelivered, 2: ToldExpanded, 3: ToldDelivered}}
+	show("owed", AppendOwed(nil, o))
+	show("state: owed", o.append(nil, tagStateOwed))
+	show("told", AppendTold(nil, o))
 	name := filepath.Join("testdata", "records.golden")
 	if *update {
 		if err := os.MkdirAll("testdata", 0o755); err != nil {
@@ -133,7 +148,7 @@ func TestFormat_roundTrip(t *testing.T) {
 		alike(t, "message", m, want)
 	}
 	for _, c := range sampleChanges() {
-		got, err := decodeChange(value(AppendChange(nil, &c)))
+		got, err := decodeChange(value(packChange(c)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,6 +173,25 @@ func TestFormat_roundTrip(t *testing.T) {
 	alike(t, "events", es, sampleEvents())
 }
 
+// A change that could not be read back is not written: it would take all else
+// that its record says with it.
+func TestAppendChange_impossible(t *testing.T) {
+	for _, c := range []Change{
+		{Rcpt: []int{0}},
+		{LSN: 9},
+		{LSN: 9, Rcpt: make([]int, recipientsMax+1)},
+		{LSN: 9, Rcpt: []int{-1}},
+		{LSN: 9, Rcpt: []int{3, 3}},
+		{LSN: 9, Rcpt: []int{3, 2}},
+		{LSN: 9, Rcpt: []int{0}, Event: Event{State: 5}},
+		{LSN: 9, Rcpt: []int{0}, Owe: ToldExpanded + 1},
+	} {
+		if b, err := AppendChange([]byte("a"), &c); !errors.Is(err, errMalformed) || string(b) != "a" {
+			t.Errorf("%+v became %q, %v", c, b, err)
+		}
+	}
+}
+
 // A field that this program does not know is passed over.
 func TestFormat_newerFields(t *testing.T) {
 	b := value(AppendAccepted(nil, sampleMessage()))
@@ -167,7 +201,7 @@ func TestFormat_newerFields(t *testing.T) {
 	}
 	alike(t, "message", m, sampleMessage())
 	c := sampleChanges()[0]
-	got, err := decodeChange(journal.AppendString(value(AppendChange(nil, &c)), 0x7f, "newer"))
+	got, err := decodeChange(journal.AppendString(value(packChange(c)), 0x7f, "newer"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,18 +252,18 @@ func FuzzDecodeAccepted(f *testing.F) {
 
 func FuzzDecodeChange(f *testing.F) {
 	for _, c := range sampleChanges() {
-		f.Add(value(AppendChange(nil, &c)))
+		f.Add(value(packChange(c)))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := decodeChange(b)
 		if err != nil {
 			return
 		}
-		first, err := decodeChange(value(AppendChange(nil, &c)))
+		first, err := decodeChange(value(packChange(c)))
 		if err != nil {
 			t.Fatalf("cannot read back what was read: %v", err)
 		}
-		again, err := decodeChange(value(AppendChange(nil, &first)))
+		again, err := decodeChange(value(packChange(first)))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -128,7 +128,10 @@ func (w *world) deliver(m *fate.Message, filings []mailbox.Filing, cs ...fate.Ch
 	}
 	also := fate.AppendAccepted(nil, m)
 	for i := range cs {
-		also = fate.AppendChange(also, &cs[i])
+		if also, err = fate.AppendChange(also, &cs[i]); err != nil {
+			b.Abort()
+			return err
+		}
 	}
 	also, w.also = append(also, w.also...), nil
 	m.LSN, _, err = w.m.Deliver(background, b, mailbox.Delivery{ID: m.ID, From: m.From, Received: m.Received, Filings: filings, Also: also})

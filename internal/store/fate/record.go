@@ -198,8 +198,12 @@ func appendRecipient(b []byte, r *Recipient, received time.Time) []byte {
 }
 
 // AppendChange appends a change, for Delivery.Also of the message that tells
-// the sender of it.
-func AppendChange(dst []byte, c *Change) []byte {
+// the sender of it. The error says that there can be no such change: a record
+// that has one cannot be read, nor what else it says.
+func AppendChange(dst []byte, c *Change) ([]byte, error) {
+	if err := c.check(); err != nil {
+		return dst, err
+	}
 	var scratch [1024]byte
 	b := appendUint(scratch[:0], fieldLSN, c.LSN)
 	b = journal.AppendField(b, fieldPlaces, packPlaces(nil, c.Rcpt))
@@ -215,7 +219,7 @@ func AppendChange(dst []byte, c *Change) []byte {
 	}
 	b = journal.AppendField(b, fieldEvents, packEvents(nil, []Event{c.Event}))
 	b = appendUint(b, fieldSuccess, c.Owe)
-	return journal.AppendField(dst, tagChange, b)
+	return journal.AppendField(dst, tagChange, b), nil
 }
 
 // purged says that the books of all messages up to floor are gone, except for

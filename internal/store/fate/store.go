@@ -94,13 +94,14 @@ func (s *Store) Commit(ctx context.Context, cs ...Change) error {
 	var b []byte
 	for i := range cs {
 		c := cs[i]
-		if err := c.check(); err != nil {
-			return err
-		}
 		if c.At.IsZero() {
 			c.At = s.o.Clock.Now()
 		}
-		if b = AppendChange(b, &c); len(b) < commitBytes && i < len(cs)-1 {
+		var err error
+		if b, err = AppendChange(b, &c); err != nil {
+			return err
+		}
+		if len(b) < commitBytes && i < len(cs)-1 {
 			continue
 		}
 		if _, err := s.x.Accept(ctx, &journal.Entry{Type: journal.TypeBatch, Envelope: b}); err != nil {
