@@ -57,12 +57,14 @@ func (r *Restraint) recipient(b *book, s Sender, to message.Address, local bool,
 	}
 	n := r.secret.name(to)
 	stranger := b.known.find(n) < 0
-	room := r.capacity(b, s, now) / st.share(now)
-	if stranger && b.heard.find(n) >= 0 && int64(b.answered.sum(now)) < answersTimes*room {
+	room, share := r.capacity(b, s, now), st.share(now)
+	if stranger && b.heard.find(n) >= 0 && int64(b.answered.sum(now)) < answersTimes*(room/share) {
 		stranger = false
 		b.answered.add(now, 1)
 	}
-	if stranger && !r.o.LimitsOnly && int64(b.strangers.sum(now)) >= room {
+	spent := int64(b.strangers.sum(now)) >= room ||
+		share > 1 && int64(b.strangers.after(now, st.since)) >= room/share // what it did before it came here was no crowd's
+	if stranger && !r.o.LimitsOnly && spent {
 		return Answer{Verdict: Hold, Reason: b.describe(now) + st.describe(now)}
 	}
 	if b.known.meet(n, now.Unix()/daySeconds, knownMax) {

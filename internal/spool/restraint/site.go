@@ -143,12 +143,25 @@ func (n *site) joins(id account.ID, since int64, now time.Time) {
 	if i < 0 {
 		n.newcomers = slices.DeleteFunc(n.newcomers, func(c newcomer) bool { return now.Unix()-c.since >= daySeconds })
 		if len(n.newcomers) >= newcomersMax {
-			n.newcomers = slices.Delete(n.newcomers, 0, 1)
+			n.newcomers = slices.Delete(n.newcomers, n.least(), n.least()+1)
 		}
 		n.newcomers = append(n.newcomers, newcomer{id: id, since: since})
 		i = len(n.newcomers) - 1
 	}
 	n.newcomers[i].strangers++
+}
+
+// least is the place of the newcomer who has written to the fewest strangers,
+// the latest of those. So most of them stay, and are counted on, when more take
+// turns than are remembered.
+func (n *site) least() int {
+	at := 0
+	for i, c := range n.newcomers {
+		if c.strangers <= n.newcomers[at].strangers {
+			at = i
+		}
+	}
+	return at
 }
 
 // share is what a sender's strangers are to be divided by: the newcomers of a

@@ -148,7 +148,7 @@ func (h *house) raid(ip string, accounts int) (left, held int, why Answer) {
 // A program with many stolen passwords gets out hardly more with all of them
 // than it would with one.
 func TestSite_crowd(t *testing.T) {
-	for _, accounts := range []int{crowdAccounts, 20, 60} {
+	for _, accounts := range []int{crowdAccounts, 20, 60, 2*newcomersMax + 50} {
 		h := town(t, Options{}, accounts)
 		left, held, why := h.raid("192.0.2.1", accounts)
 		if held != accounts || left > max(200, crowdStrangers*accounts) {
@@ -275,5 +275,31 @@ func TestSite_kept(t *testing.T) {
 	h.open(Options{})
 	if after := h.Networks(); !reflect.DeepEqual(before, after) || h.born == 0 {
 		t.Errorf("%+v\n%+v, begun at %d", before, after, h.born)
+	}
+}
+
+// Who comes to where a crowd is, and has written to many during the days
+// before, is no part of it for that.
+func TestSite_traveller(t *testing.T) {
+	const traveller, crowd = 1, 10
+	h := town(t, Options{}, crowd)
+	home := at(traveller, "10.0.0.1")
+	for day := range 5 {
+		if n, a := h.send(home, people("customer", 10*day, 10)); n != 10 {
+			t.Fatal(a)
+		}
+		h.clock.Advance(24 * time.Hour)
+	}
+	for id := traveller + 1; id <= crowd; id++ {
+		h.send(at(account.ID(id), "192.0.2.1"), people("victim", 1000*id, crowdStrangers))
+	}
+	if n := h.Networks()[0]; !n.Crowded {
+		t.Fatalf("%+v", n)
+	}
+	if n, a := h.send(at(traveller, "192.0.2.2"), people("host", 0, crowdStrangers)); n != crowdStrangers {
+		t.Errorf("after %d: %+v", n, a)
+	}
+	if n, a := h.send(at(traveller, "192.0.2.2"), people("victim", 0, 40)); a.Verdict != Hold || n > 20 {
+		t.Errorf("what the crowd does, it may: %d, %+v", n, a)
 	}
 }

@@ -82,6 +82,17 @@ func (w *window) sum(now time.Time) int {
 	return sum
 }
 
+// after is what was counted since a time, in whole steps: no less than that.
+func (w *window) after(now time.Time, since int64) int {
+	w.turn(now)
+	size, seconds := w.size()
+	sum := 0
+	for k := max(since/seconds, w.at-size+1, 0); k <= w.at; k++ {
+		sum += int(w.steps[k%size])
+	}
+	return sum
+}
+
 // reach is how many steps there are from the oldest that counts anything to
 // the newest.
 func (w *window) reach(now time.Time) int {
