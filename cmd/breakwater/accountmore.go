@@ -267,7 +267,7 @@ type accountReleaseCmd struct {
 }
 
 func (a *accountReleaseCmd) Help() string {
-	return "What was held goes out. If the password is in the wrong hands, set another one instead: that ends the hold, too, but what waits goes on waiting until it is released or failed (breakwater queue).\nExample: breakwater account release one@example.org"
+	return "What was held goes out. If the password is in the wrong hands, set another one instead: that ends the hold, too, but what waits goes on waiting until it is released or failed (breakwater queue). While no host runs a new password does not end it.\nExample: breakwater account release one@example.org"
 }
 
 func (a *accountReleaseCmd) Run(c console) error {

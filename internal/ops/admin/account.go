@@ -370,44 +370,79 @@ func (x *Executor) accountPassword(ctx context.Context, q Request, a *Answer) er
 		return err
 	}
 	kept := ""
-	if acct.Hold.On() {
+	if acct.Hold.On() && x.Queue != nil {
 		if kept, err = x.keepQueued(ctx, acct); err != nil {
-			return err
+			return fmt.Errorf("keep what waits: %w", queueError(queue.Selection{}, err))
 		}
 	}
 	if err := x.Accounts.SetPassword(ctx, acct.Address, q.Password); err != nil {
 		if errors.Is(err, account.ErrSamePassword) {
-			return fmt.Errorf("%s is held (%s), and this is the password it has; give it a new one. %s", acct.Address, acct.Hold.Reason, kept)
+			return fmt.Errorf("%s is held (%s), and this is the password it has; give it a new one%s", acct.Address, acct.Hold.Reason, kept)
 		}
 		return err
 	}
 	if !acct.Hold.On() {
 		return nil
 	}
-	a.Notes = append(a.Notes, "the hold of what it sends has ended. "+kept)
+	if x.Queue == nil {
+		if err := x.Accounts.Hold(ctx, acct.ID, "new password; what it sent before waits to be looked at"); err != nil {
+			return fmt.Errorf("keep what waits: %w", err)
+		}
+		a.Notes = append(a.Notes, fmt.Sprintf("what it sends is still held, since no host runs that could keep what waits of it: start the host, "+
+			"look with `breakwater queue list --account %[1]s`, fail what nobody should get with `breakwater queue fail ID --reason \"...\"`, "+
+			"and let the rest go with `breakwater account release %[1]s`", acct.Address))
+	} else {
+		a.Notes = append(a.Notes, "the hold of what it sends has ended"+kept)
+	}
 	for _, p := range apps {
 		a.Notes = append(a.Notes, fmt.Sprintf("app password %q was removed: nobody knows which password was in the wrong hands", p.Name))
 	}
 	return nil
 }
 
+const (
+	// lookAt says what to do about what an account sent before.
+	lookAt = "look with `breakwater queue list --account %[1]s`, then `breakwater queue fail --account %[1]s --reason \"...\"` or `breakwater queue release --account %[1]s`"
+	// keptRowsMax bounds what is counted of what waits, in recipients: more says
+	// nothing more.
+	keptRowsMax = 1000
+)
+
 // keepQueued has what an account has sent and is still here wait until somebody
 // has looked at it: a new password says that the old one was in wrong hands. That
-// is durable before the hold of the account ends. It tells what was done.
+// is durable before the hold of the account ends. It tells what waits now: an
+// earlier attempt may have kept it already.
 func (x *Executor) keepQueued(ctx context.Context, acct account.Account) (string, error) {
-	const look = "look with `breakwater queue list --account %[1]s`, then `breakwater queue fail --account %[1]s` or `breakwater queue release --account %[1]s`"
-	if x.Queue == nil {
-		return fmt.Sprintf("What it sent before and is still here goes out when the host starts, unless the account is held again: "+look, acct.Address), nil
-	}
-	n, err := x.Queue.Act(ctx, queue.Hold, queue.Selection{Account: acct.ID},
+	all := queue.Selection{Account: acct.ID}
+	_, err := x.Queue.Act(ctx, queue.Hold, all,
 		queue.Args{Reason: "sent before " + acct.Address.String() + ", which was held, got a new password", By: "an operator"})
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("keep what waits: %w", err)
-	case n == 0:
-		return "Nothing waits that it sent before", nil
+	if err != nil {
+		return "", err
 	}
-	return fmt.Sprintf("%[2]d recipients of what it sent before go on waiting: "+look, acct.Address, n), nil
+	rows, err := x.Queue.List(ctx, all, keptRowsMax)
+	if err != nil {
+		return "", err
+	}
+	busy := 0
+	for _, r := range rows {
+		if r.Active {
+			busy++
+		}
+	}
+	kept := ""
+	switch n := len(rows) - busy; {
+	case len(rows) == 0:
+		return ". Nothing waits that it sent before", nil
+	case len(rows) == keptRowsMax:
+		kept = fmt.Sprintf(". More than %d recipients of what it sent before go on waiting: ", n-1)
+	default:
+		kept = fmt.Sprintf(". Recipients of what it sent before that go on waiting: %d; ", n)
+	}
+	kept += fmt.Sprintf(lookAt, acct.Address)
+	if busy > 0 {
+		kept += fmt.Sprintf(". Being tried just now, and not kept: %d; `breakwater queue hold --account %s` in a minute keeps what is left of them", busy, acct.Address)
+	}
+	return kept, nil
 }
 
 func (x *Executor) accountLimits(ctx context.Context, q Request, _ *Answer) error {

@@ -99,8 +99,14 @@ func TestAccountRequests(t *testing.T) {
 	if d.Sending == nil || d.Sending.Room != 97 || d.Sending.HourLimit != 50 || f.asked.Account != account.ID(1) {
 		t.Errorf("sending %+v, asked %+v", d.Sending, f.asked)
 	}
-	if a := x.Do(t.Context(), Request{Op: AccountPassword, Address: one, Password: "another good one"}); a.Error != "" || len(a.Notes) != 2 {
+	if a := x.Do(t.Context(), Request{Op: AccountPassword, Address: one, Password: "another good one"}); a.Error != "" || len(a.Notes) != 2 || !strings.Contains(a.Notes[0], "is still held, since no host runs") {
 		t.Errorf("a new password: %+v", a)
+	}
+	if d := x.Do(t.Context(), Request{Op: AccountShow, Address: one}).Details; d.HoldReason != "new password; what it sent before waits to be looked at" {
+		t.Errorf("no host could keep what waits: %+v", d)
+	}
+	if a := x.Do(t.Context(), Request{Op: AccountRelease, Address: one}); a.Error != "" || !strings.HasPrefix(a.Notes[0], "held since") {
+		t.Errorf("release: %+v", a)
 	}
 	if a := x.Do(t.Context(), Request{Op: AccountRelease, Address: one}); a.Error != "" || a.Notes[0] != "was not held" {
 		t.Errorf("release: %+v", a)
@@ -121,22 +127,34 @@ func TestAccountPassword_keepsQueued(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w := &waiting{acted: 3}
+	w := &waiting{acted: 3, rows: make([]queue.Row, 3)}
 	x.Queue = w
 	if a := set("one more password"); a.Error != "" || len(a.Notes) != 0 || w.action != 0 {
 		t.Errorf("without a hold: %+v, %+v", a, w)
 	}
 	hold()
 	a := set("a third password")
-	if a.Error != "" || len(a.Notes) != 1 || !strings.Contains(a.Notes[0], "3 recipients of what it sent before go on waiting: look with `breakwater queue list --account one@demo.test`") {
+	if a.Error != "" || len(a.Notes) != 1 || !strings.Contains(a.Notes[0], "Recipients of what it sent before that go on waiting: 3; look with `breakwater queue list --account one@demo.test`") {
 		t.Errorf("%+v", a)
 	}
 	if w.action != queue.Hold || w.sel != (queue.Selection{Account: id}) || !strings.Contains(w.args.Reason, "one@demo.test") {
 		t.Errorf("%+v", w)
 	}
+	// What an earlier attempt has kept waits all the same, and what is being
+	// tried just now cannot be kept.
+	hold()
+	w.acted, w.rows[1].Active = 0, true
+	a = set("a third password")
+	if !strings.Contains(a.Error, "this is the password it has") || !strings.Contains(a.Error, "go on waiting: 2; look") || !strings.Contains(a.Error, "Being tried just now, and not kept: 1; ") {
+		t.Errorf("%+v", a)
+	}
+	w.rows = nil
+	if a := set("a fourth password"); a.Error != "" || !strings.Contains(a.Notes[0], "has ended. Nothing waits") {
+		t.Errorf("%+v", a)
+	}
 	hold()
 	w.err = queue.ErrLoading
-	if a := set("a fourth password"); !strings.HasPrefix(a.Error, "keep what waits: ") {
+	if a := set("a fifth password"); a.Error != "keep what waits: the queue is still being read after the start; try again in a moment" {
 		t.Errorf("a queue that does not answer: %+v", a)
 	}
 	if acct, err := x.Accounts.Get(t.Context(), addr); err != nil || !acct.Hold.On() {
