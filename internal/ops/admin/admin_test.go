@@ -84,6 +84,7 @@ func TestRequests(t *testing.T) {
 		{Request{Op: AccountEnable, Address: "one@demo.test"}, ""},
 		{Request{Op: AliasAdd, Address: "@demo.test", Targets: []string{"one@demo.test"}}, ""},
 		{Request{Op: AliasRemove, Address: "sales@demo.test"}, "no alias sales@demo.test"},
+		{Request{Op: AliasAdd, Address: "sales@demo.test", Targets: []string{"a@x.example,b@y.example"}}, "targets are separated by spaces"},
 		{Request{Op: DomainRemove, Domain: "demo.test"}, "still has accounts"},
 		{Request{Op: "frobnicate"}, "unknown request"},
 	}

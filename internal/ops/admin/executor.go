@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/store/account"
@@ -190,6 +191,9 @@ func (x *Executor) aliasAdd(ctx context.Context, q Request, _ *Answer) error {
 	for i, t := range q.Targets {
 		addr, err := parseAddress(t)
 		if err != nil {
+			if strings.ContainsAny(t, ",;") {
+				err = fmt.Errorf("%w; targets are separated by spaces", err)
+			}
 			return err
 		}
 		targets[i] = addr
