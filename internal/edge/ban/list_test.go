@@ -176,6 +176,24 @@ func TestExempt_bounded(t *testing.T) {
 	}
 }
 
+// TestExempt_boundedInNetwork: the kernel is told, too, that an address within a
+// network that is banned by hand is exempt no more.
+func TestExempt_boundedInNetwork(t *testing.T) {
+	l, clock := userSpace(t, Options{})
+	l.m.link, l.m.exempt.max = linkUp, 1
+	if err := l.Add(net4("192.0.2.0/24"), "test", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	l.Authenticated(ip("192.0.2.1"))
+	if b := l.m.take(clock.Now()); len(b.nets) != 8 {
+		t.Fatalf("with a hole: %v", b.nets)
+	}
+	l.Authenticated(ip("198.51.100.1"))
+	if b := l.m.take(clock.Now()); !l.Banned(ip("192.0.2.1")) || len(b.nets) != 1 {
+		t.Errorf("banned here, and the kernel has been told %v", b.nets)
+	}
+}
+
 func TestRemove_saysWhat(t *testing.T) {
 	for _, c := range []struct {
 		remove string

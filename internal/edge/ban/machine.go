@@ -314,7 +314,7 @@ func (m *machine) authenticated(a netip.Addr, now time.Time) {
 	s.since = now.UnixNano()
 	m.exempt.end(s, now.Add(exemptDay))
 	if evicted.IsValid() {
-		m.count(evicted.Addr(), -1)
+		m.unspare(evicted.Addr())
 	}
 	if fresh {
 		m.count(a, 1)
@@ -391,12 +391,17 @@ func (m *machine) expireFixed(now time.Time) {
 // expireExempt forgets the exemptions that are over.
 func (m *machine) expireExempt(now time.Time) {
 	for s := m.exempt.first(); s != nil && s.ended(now); s = m.exempt.first() {
-		a := s.source().Addr()
-		m.exempt.drop(s.source())
-		m.count(a, -1)
-		if _, _, in := m.fixed.find(a, func(*Entry) bool { return true }); in {
-			m.markFixed()
-		}
+		p := s.source()
+		m.exempt.drop(p)
+		m.unspare(p.Addr())
+	}
+}
+
+// unspare notes that an address is exempt no more.
+func (m *machine) unspare(a netip.Addr) {
+	m.count(a, -1)
+	if _, _, in := m.fixed.find(a, func(*Entry) bool { return true }); in {
+		m.markFixed()
 	}
 }
 
