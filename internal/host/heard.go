@@ -36,7 +36,7 @@ type arrival struct {
 // writing to a stranger: only if SPF says that the message is from there, or else a
 // thief would first have the people whom he means write to the account.
 type hearing struct {
-	trusted []netip.Prefix // hosts whose word is taken, such as a gateway's
+	trusted func(netip.Addr) bool // hosts whose word is taken, such as a gateway's
 	passes  func(context.Context, arrival) bool
 	strange func(account.ID, message.Address) bool // is it of interest at all?
 	heard   func(account.ID, message.Address)
@@ -45,11 +45,7 @@ type hearing struct {
 }
 
 // openHearing makes one. Without DNS everybody's word has to be taken.
-func openHearing(c Config, o *out, log *slog.Logger) (*hearing, error) {
-	trusted, err := parsePrefixes(c.Policy.Allow)
-	if err != nil {
-		return nil, err
-	}
+func openHearing(c Config, o *out, trusted func(netip.Addr) bool, log *slog.Logger) *hearing {
 	h := &hearing{
 		trusted: trusted, strange: o.learned.Strange, heard: o.guard.Heard, waits: make(chan arrival, hearingMax),
 		log: telemetry.Logger(log, "hearing"), passes: func(context.Context, arrival) bool { return true },
@@ -57,7 +53,7 @@ func openHearing(c Config, o *out, log *slog.Logger) (*hearing, error) {
 	if o.resolver != nil {
 		h.passes = spf(o.resolver, c.Hostname)
 	}
-	return h, nil
+	return h
 }
 
 // spf tells whether the sender's domain lets the client send for it, and not
@@ -101,8 +97,7 @@ func (h *hearing) run(ctx context.Context) error {
 }
 
 func (h *hearing) check(ctx context.Context, a arrival) {
-	ip := a.ip.Unmap().WithZone("")
-	if !slices.ContainsFunc(h.trusted, func(p netip.Prefix) bool { return p.Contains(ip) }) && !h.passes(ctx, a) {
+	if !h.trusted(a.ip) && !h.passes(ctx, a) {
 		return
 	}
 	for _, id := range a.to {

@@ -19,7 +19,7 @@ func TestHearing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var heard []string
 		h := &hearing{
-			trusted: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, waits: make(chan arrival, 100), log: slog.New(slog.DiscardHandler),
+			trusted: func(a netip.Addr) bool { return netip.MustParsePrefix("10.0.0.0/8").Contains(a.Unmap()) }, waits: make(chan arrival, 100), log: slog.New(slog.DiscardHandler),
 			passes:  func(_ context.Context, a arrival) bool { return a.ip == netip.MustParseAddr("192.0.2.1") },
 			strange: func(id account.ID, _ message.Address) bool { return id != 3 },
 			heard:   func(id account.ID, from message.Address) { heard = append(heard, fmt.Sprint(id, " ", from)) },

@@ -164,11 +164,7 @@ func openAway(ctx context.Context, c Config, s *Store, e *edge, reg prometheus.R
 	if err != nil {
 		return nil, err
 	}
-	heard, err := openHearing(c, o, log)
-	if err != nil {
-		return nil, fmt.Errorf("policy.allow: %w", err)
-	}
-	a := &away{out: o, watch: w, holds: h, hearing: heard, reports: make(chan string, reportsMax)}
+	a := &away{out: o, watch: w, holds: h, hearing: openHearing(c, o, e.policy.Allowed, log), reports: make(chan string, reportsMax)}
 	if c.TLSReport.Read != "" {
 		if a.read, err = message.ParseAddress(c.TLSReport.Read); err != nil {
 			return nil, fmt.Errorf("tlsrpt.read: %w", err)

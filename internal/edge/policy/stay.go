@@ -130,10 +130,16 @@ func (p *Policy) ban(a netip.Addr, now time.Time, label, why string) {
 
 // exempt tells whether an address is never banned.
 func (p *Policy) exempt(a netip.Addr, now time.Time) bool {
-	if _, ok := p.rules.Load().allow.find(a); ok {
+	if p.Allowed(a) {
 		return true
 	}
 	return p.logins.get(p.hash.addr(0, a), now) > 0
+}
+
+// Allowed tells whether an address is in Options.Allow.
+func (p *Policy) Allowed(a netip.Addr) bool {
+	_, ok := p.rules.Load().allow.find(a)
+	return ok
 }
 
 // LoginFailed counts a wrong password, which the client has been told of.

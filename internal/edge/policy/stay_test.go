@@ -304,3 +304,14 @@ func TestTop(t *testing.T) {
 		t.Errorf("amount %d after it was to be halved from %d", c.Amount, top.Connections[0].Amount)
 	}
 }
+
+// TestAllowed: it is asked of the options as they are now.
+func TestAllowed(t *testing.T) {
+	o := Defaults()
+	o.Allow = prefixes("10.0.0.0/8")
+	h := newHouse(t, nil)
+	h.Reload(o)
+	if !h.Allowed(addr("10.1.2.3")) || !h.Allowed(addr("::ffff:10.1.2.3")) || h.Allowed(addr("192.0.2.1")) {
+		t.Error("not what the options say")
+	}
+}
