@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,7 +52,8 @@ func (p *origins) run(ctx context.Context) error {
 
 func (p *origins) look(ctx context.Context) {
 	now := map[string]bool{}
-	for _, n := range p.networks() {
+	crowdsFirst := func(a, b restraint.Network) int { return rank(b) - rank(a) }
+	for _, n := range slices.SortedStableFunc(slices.Values(p.networks()), crowdsFirst) {
 		if len(now) == networkAlarmsMax {
 			break
 		}
@@ -71,6 +73,15 @@ func (p *origins) look(ctx context.Context) {
 		}
 	}
 	p.up = now
+}
+
+// rank tells how much an alarm about a network says: of thieves, who keep quiet,
+// more than of those who are busy.
+func rank(n restraint.Network) int {
+	if n.Crowded {
+		return 1
+	}
+	return 0
 }
 
 // describe says what is wrong with a network, and which accounts are new there.

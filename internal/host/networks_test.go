@@ -43,8 +43,8 @@ func TestOrigins(t *testing.T) {
 	p.look(t.Context())
 	p.look(t.Context())
 	if len(b.rung) != 4 ||
-		!strings.HasPrefix(b.rung[0], "network:198.51.100.0/24: the limit of 198.51.100.0/24 is reached: 100 recipients in the last hour (of 100), 120 in the last day (of 200)") ||
-		!strings.HasPrefix(b.rung[1], "network:2001:db8::/48: 3 accounts began within a day") || !strings.HasSuffix(b.rung[1], "; one@demo.test two@demo.test") {
+		!strings.HasPrefix(b.rung[1], "network:198.51.100.0/24: the limit of 198.51.100.0/24 is reached: 100 recipients in the last hour (of 100), 120 in the last day (of 200)") ||
+		!strings.HasPrefix(b.rung[0], "network:2001:db8::/48: 3 accounts began within a day") || !strings.HasSuffix(b.rung[0], "; one@demo.test two@demo.test") {
 		t.Fatalf("%q", b.rung)
 	}
 	over := b.rung[2:]
@@ -60,5 +60,14 @@ func TestOrigins(t *testing.T) {
 	p.look(t.Context())
 	if len(b.rung) != networkAlarmsMax {
 		t.Errorf("%d alarms", len(b.rung))
+	}
+	// A crowd, which keeps quiet, is told of however many networks are busy.
+	for n := range all[:len(all)-1] {
+		all[n].Crowded, all[n].Hour, all[n].HourLimit = false, 9, 9
+	}
+	p.up, b.rung = nil, nil
+	p.look(t.Context())
+	if len(b.rung) != networkAlarmsMax || !strings.HasPrefix(b.rung[0], "network:10.0.39.0/24: ") {
+		t.Errorf("%q", b.rung)
 	}
 }
