@@ -10,22 +10,28 @@ import (
 
 type diagnoseRouteCmd struct {
 	where
-	To  string `arg:"" help:"An address, or its domain." placeholder:"ADDRESS"`
-	DNS string `name:"dns" help:"Name server to ask (default: those of the configuration)." placeholder:"IP[:PORT]"`
+	To    string `arg:"" help:"An address, or its domain." placeholder:"ADDRESS"`
+	Relay string `help:"Next hop to assume for mail to other hosts, as demo --relay has it (default: that of the configuration)." placeholder:"HOST:PORT"`
+	DNS   string `name:"dns" help:"Name server to ask (default: those of the configuration)." placeholder:"IP[:PORT]"`
 }
 
 func (d *diagnoseRouteCmd) Help() string {
-	return "Nothing is sent, and no mail host is connected to. For each host: its addresses, what TLS has to be like, and why.\n\nExamples:\n  breakwater diagnose route one@example.org\n  breakwater diagnose route example.org --config /etc/breakwater.toml --dns 127.0.0.1"
+	return "Nothing is sent, and no mail host is connected to. It reads the configuration: what a demo was told by --relay and --dns is to be told here, too. For each host: its addresses, what TLS has to be like, and why.\n\nExamples:\n  breakwater diagnose route one@example.org\n  breakwater diagnose route example.org --config /etc/breakwater.toml --dns 127.0.0.1"
 }
 
 func (d *diagnoseRouteCmd) Run(c console) error {
 	domain, err := domainOf(d.To)
 	if err != nil {
-		return usageError{err}
+		return usageError{fmt.Errorf("%q is neither an address nor a domain: %w", d.To, err)}
 	}
 	cfg, err := d.load()
 	if err != nil {
 		return err
+	}
+	if d.Relay != "" {
+		if err := cfg.RelayTo(d.Relay); err != nil {
+			return usageError{err}
+		}
 	}
 	if d.DNS != "" {
 		addr, err := parseServer(d.DNS)

@@ -317,8 +317,10 @@ func (o *out) intake(i intake.Options, log *slog.Logger) *intake.Intake {
 
 // routed tells whether a domain has a next hop of its own: if it is one of ours,
 // an inner server has its mailboxes.
-func (o *out) routed(d message.Domain) bool {
-	for _, r := range o.routes {
+func (o *out) routed(d message.Domain) bool { return hasRoute(o.routes, d) }
+
+func hasRoute(routes []delivery.Route, d message.Domain) bool {
+	for _, r := range routes {
 		for _, name := range r.Domains {
 			if string(d) == name || name[0] == '.' && strings.HasSuffix(string(d), name) {
 				return true

@@ -37,3 +37,20 @@ func TestSubmissionConfig_networks(t *testing.T) {
 		}
 	}
 }
+
+// TestPlan_local: nobody is asked, and nothing is held, of mail that stays here.
+func TestPlan_local(t *testing.T) {
+	c := Default()
+	c.DNS.Enabled, c.Delivery.Hold = false, true
+	p, err := c.plan(t.Context(), "demo.test", true)
+	if err != nil || !p.Local || p.Held != "" || p.Problem != "" || p.Hosts == nil {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if p, err = c.plan(t.Context(), "example.org", false); err != nil || p.Local || p.Held == "" || p.Problem == "" {
+		t.Errorf("another's: %+v, %v", p, err)
+	}
+	c.Delivery.Routes = []string{"demo.test lmtp:///run/lmtp"}
+	if p, err = c.plan(t.Context(), "demo.test", true); err != nil || p.NextHop != "lmtp:///run/lmtp" {
+		t.Errorf("routed: %+v, %v", p, err)
+	}
+}

@@ -17,7 +17,8 @@ const planWaitMax = 2 * time.Minute
 type Plan struct {
 	delivery.Plan
 	// Local says that the domain is one of the running host's own: mail stays
-	// here, but for what a next hop of its own has the mailboxes.
+	// here, but for what a next hop of its own has the mailboxes. Without one
+	// there is nothing else to say.
 	Local bool `json:"local"`
 	// Held says why the host would keep the mail; "" if it would not.
 	Held string `json:"held,omitempty"`
@@ -30,6 +31,10 @@ type Plan struct {
 func PlanFor(ctx context.Context, c Config, domain message.Domain) (Plan, error) {
 	ctx, cancel := context.WithTimeout(ctx, planWaitMax)
 	defer cancel()
+	return c.plan(ctx, domain, slices.Contains(hostedDomains(ctx, c), domain))
+}
+
+func (c *Config) plan(ctx context.Context, domain message.Domain, local bool) (Plan, error) {
 	o, err := c.deliveryOptions()
 	if err != nil {
 		return Plan{}, err
@@ -48,10 +53,11 @@ func PlanFor(ctx context.Context, c Config, domain message.Domain) (Plan, error)
 		return Plan{}, err
 	}
 	d := delivery.New(o, names, policies, nil)
-	p := Plan{Plan: d.Plan(ctx, domain), Local: slices.Contains(hostedDomains(ctx, c), domain)}
+	if local && !hasRoute(o.Routes, domain) {
+		return Plan{Plan: delivery.Plan{Domain: domain, Hosts: []delivery.PlanHost{}}, Local: true}, nil
+	}
 	_, routed := d.Hop(domain)
-	p.Held = c.heldFor(routed)
-	return p, nil
+	return Plan{Plan: d.Plan(ctx, domain), Local: local, Held: c.heldFor(routed)}, nil
 }
 
 // heldFor says why mail for other hosts is kept; "" if it is not.
