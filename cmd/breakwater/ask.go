@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"text/tabwriter"
 
@@ -65,6 +66,9 @@ type table struct {
 // print writes rows below a heading, or v as JSON.
 func (t table) print(c console, v any, heading string, rows [][]string) error {
 	if t.JSON {
+		if list := reflect.ValueOf(v); list.Kind() == reflect.Slice && list.Len() == 0 {
+			v = []struct{}{} // not null: what came from a host has lost the difference
+		}
 		return printJSON(c, v)
 	}
 	w := tabwriter.NewWriter(c.out, 0, 0, 2, ' ', 0)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -147,5 +148,13 @@ func TestMoment(t *testing.T) {
 		if got, err := moment(noon, text); err == nil {
 			t.Errorf("%q = %v, want an error", text, got)
 		}
+	}
+}
+
+// TestPrint_empty: a list with nothing in it is a list, in JSON too.
+func TestPrint_empty(t *testing.T) {
+	var out bytes.Buffer
+	if err := (table{JSON: true}).print(console{out: &out}, []string(nil), "A", nil); err != nil || strings.TrimSpace(out.String()) != "[]" {
+		t.Errorf("%q, %v", out.String(), err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/base/sys"
+	"github.com/breakwater-mail/breakwater/internal/host"
 	"github.com/breakwater-mail/breakwater/internal/ops/admin"
 	"github.com/breakwater-mail/breakwater/internal/ops/ledger"
 )
@@ -244,6 +245,9 @@ func (q *queueRerouteCmd) Help() string {
 }
 
 func (q *queueRerouteCmd) Run(c console) error {
+	if err := host.SoundHop(q.To); err != nil {
+		return usageError{fmt.Errorf("--to %q: %w; write smtp://HOST:PORT, smtps://HOST:PORT, lmtp://HOST:PORT or lmtp:///PATH", q.To, err)}
+	}
 	return q.act(c, q.where, admin.QueueReroute, admin.QueueRequest{Route: q.To}, "rerouted")
 }
 

@@ -195,6 +195,12 @@ func (c *Config) validateSchedule() error {
 	return nil
 }
 
+// SoundHop says what is wrong with a next hop; nil if nothing is.
+func SoundHop(s string) error {
+	_, err := delivery.ParseHop(s)
+	return err
+}
+
 // RelayTo makes addr ("HOST:PORT") the next hop of all mail for other hosts,
 // and ends the demo's holding of it.
 func (c *Config) RelayTo(addr string) error {
