@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 
 	"github.com/breakwater-mail/breakwater/internal/ops/admin"
 )
@@ -58,8 +59,12 @@ func PrepareDemo(ctx context.Context, s *Store, password string, makeUp func() s
 			requests = append(requests, admin.Request{Op: admin.AccountAdd, Address: a, Password: d.Password, Admin: a == "admin@demo.test"})
 		}
 	case password != "":
-		for _, a := range demoAccounts {
-			requests = append(requests, admin.Request{Op: admin.AccountPassword, Address: a, Password: password})
+		for _, a := range list.Accounts {
+			// One that is held has to get another password than it has, which
+			// is the operator's to do.
+			if slices.Contains(demoAccounts[:], a.Address) && a.Held.IsZero() {
+				requests = append(requests, admin.Request{Op: admin.AccountPassword, Address: a.Address, Password: password})
+			}
 		}
 	}
 	for _, q := range requests {
@@ -106,10 +111,10 @@ Read it:
   curl -sS --cacert %[3]s --user 'one@demo.test:%[12]s' 'imaps://localhost:%[8]s/INBOX;UID=1'
 
 %[13]s
-Ask what strangers on port 25 meet, and why (in this folder, or with --dir):
+Ask what strangers on port 25 meet, and why:
 
-  breakwater explain --ip 192.0.2.7 --helo mx.example.org --from a@example.org --rcpt one@demo.test
-  breakwater top
+  breakwater explain --dir %[1]s --ip 192.0.2.7 --helo mx.example.org --from a@example.org --rcpt one@demo.test
+  breakwater top --dir %[1]s
 
 In mutt:
 
@@ -136,7 +141,7 @@ func awayStep(c Config, port, ca, password string) string {
 
   printf 'From: one@demo.test\r\nTo: friend@example.org\r\nSubject: Hello\r\n\r\nIt leaves.\r\n' |
     curl -sS --cacert %[2]s smtps://localhost:%[3]s --user 'one@demo.test:%[4]s' --mail-from one@demo.test --mail-rcpt friend@example.org -T -
-  breakwater queue list
-  breakwater ledger
-`, what, ca, port, password)
+  breakwater queue list --dir %[5]s
+  breakwater ledger --dir %[5]s
+`, what, ca, port, password, c.Dir)
 }

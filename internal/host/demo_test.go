@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/breakwater-mail/breakwater/internal/base/sim"
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
 )
 
@@ -22,7 +23,7 @@ func TestWriteFirstSteps_awayMail(t *testing.T) {
 		}
 		return b.String()
 	}
-	for _, want := range []string{"Mail for other domains is held", "--relay HOST:PORT", "breakwater queue list", "smtps://localhost:2465", "'one@demo.test:pw'"} {
+	for _, want := range []string{"Mail for other domains is held", "--relay HOST:PORT", "breakwater queue list --dir /d\n", "breakwater top --dir /d\n", "smtps://localhost:2465", "'one@demo.test:pw'"} {
 		if got := steps(); !strings.Contains(got, want) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
@@ -58,5 +59,32 @@ func TestWriteNextSteps_sending(t *testing.T) {
 	b.Reset()
 	if err := WriteNextSteps(&b, c, message.Address{Local: "admin", Domain: "example.org"}); err != nil || strings.Count(b.String(), "v=spf1") != 1 {
 		t.Errorf("%v\n%s", err, b.String())
+	}
+}
+
+// TestPrepareDemo_held: a demo starts although an account is held that has the
+// password already which the command line gives.
+func TestPrepareDemo_held(t *testing.T) {
+	c := simConfig()
+	s, err := OpenStore(t.Context(), c, StoreOptions{FS: sim.NewDisk(0), MemoryIndex: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := PrepareDemo(t.Context(), s, "one password", nil); err != nil {
+		t.Fatal(err)
+	}
+	a, err := s.Accounts.Get(t.Context(), message.Address{Local: "one", Domain: demoDomain})
+	if err == nil {
+		err = s.Accounts.Hold(t.Context(), a.ID, "133 recipients")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := PrepareDemo(t.Context(), s, "one password", nil); err != nil {
+		t.Error(err)
+	}
+	if a, err = s.Accounts.Get(t.Context(), a.Address); err != nil || !a.Hold.On() {
+		t.Errorf("the hold has ended: %+v, %v", a, err)
 	}
 }
