@@ -54,13 +54,13 @@ func (p *peer) where() string {
 	return p.addr.String()
 }
 
-// gate is what connections are bounded by: one socket that hangs leaves the
-// others alone.
+// gate is what connections are bounded by: one server that hangs leaves others
+// on the same machine alone.
 func (p *peer) gate() string {
 	if p.local() {
 		return p.hop.Socket
 	}
-	return p.host
+	return net.JoinHostPort(p.host, strconv.Itoa(int(p.addr.Port())))
 }
 
 // local reports whether mail to the peer leaves this machine only by what takes

@@ -278,6 +278,30 @@ func TestPool_bounds(t *testing.T) {
 	})
 }
 
+// TestPool_neighbours: two next hops on one machine are two servers, and one
+// that hangs takes no connection from the other.
+func TestPool_neighbours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.server("hub.example.org", "192.0.2.1", 24).say["MAIL"] = "hang"
+		w.hosts[netip.MustParseAddrPort("192.0.2.1:25")] = &host{name: "hub.example.org", say: map[string]string{}}
+		b := newBench(t, w, Options{MaxPerHost: 1, NoChunking: true, Routes: []Route{
+			{Domains: []string{"slow.example"}, Hop: Hop{Host: "192.0.2.1", Port: 24}},
+			{Domains: []string{"quick.example"}, Hop: Hop{Host: "192.0.2.1", Port: 25}},
+		}})
+		var wg sync.WaitGroup
+		wg.Go(func() { b.carry(messageTo("one@slow.example")) })
+		synctest.Wait()
+		began := time.Now()
+		b.want(b.carry(messageTo("one@quick.example")), fate.Relayed, queue.Up)
+		if waited := time.Since(began); waited > time.Second {
+			t.Errorf("waited %s for a place at another server", waited)
+		}
+		wg.Wait()
+		b.close()
+	})
+}
+
 // TestPool_crowd: a host that is slow, and has the mail of many domains, keeps
 // few attempts waiting: the others are told to come back at once.
 func TestPool_crowd(t *testing.T) {
