@@ -117,6 +117,7 @@ func (m *machine) add(now int64, o fate.Open, name, hold string) {
 	e.place = busy
 	m.dests[e.dest].busy++
 	m.lay(now, s)
+	m.look(now, e.domain) // which may have been about to be forgotten
 	m.sweeper.wake(now)
 }
 
