@@ -69,7 +69,7 @@ type Finding struct {
 type Table interface {
 	Fates
 	Open(ctx context.Context, fn func(fate.Open) error) error
-	Load(ctx context.Context, lsn journal.LSN) (*fate.Message, error)
+	Load(ctx context.Context, lsn journal.LSN, rcpts ...int) (*fate.Message, error)
 	Recount(ctx context.Context, from time.Time) (fate.Recounted, error)
 }
 

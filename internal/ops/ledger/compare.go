@@ -109,7 +109,7 @@ func (a *Audit) judge(ctx context.Context, k key, lost bool) ([]Finding, error) 
 	if err := a.pace(ctx); err != nil {
 		return nil, err
 	}
-	m, err := a.w.Table.Load(ctx, k.lsn)
+	m, err := a.w.Table.Load(ctx, k.lsn, int(k.rcpt))
 	switch {
 	case errors.Is(err, fate.ErrNoSuchMessage) && lost:
 		return nil, nil // it has ended, and its books are closed

@@ -132,7 +132,7 @@ func (t *table) Open(_ context.Context, fn func(fate.Open) error) error {
 	return t.err
 }
 
-func (t *table) Load(_ context.Context, lsn journal.LSN) (*fate.Message, error) {
+func (t *table) Load(_ context.Context, lsn journal.LSN, _ ...int) (*fate.Message, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, m := range t.messages {

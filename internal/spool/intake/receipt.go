@@ -65,7 +65,7 @@ func (b *Body) owed() fate.Owed {
 // Debts are the reports of success that are owed; *fate.Store has them.
 type Debts interface {
 	Owed(ctx context.Context, fn func(fate.Owed)) error
-	Load(ctx context.Context, lsn journal.LSN) (*fate.Message, error)
+	Load(ctx context.Context, lsn journal.LSN, rcpts ...int) (*fate.Message, error)
 }
 
 // RunReceipts makes the reports of success that are owed, until ctx ends: at
@@ -93,7 +93,7 @@ func (i *Intake) Receipts(ctx context.Context, d Debts) error {
 	}
 	var errs []error
 	for _, o := range all {
-		m, err := d.Load(ctx, o.LSN)
+		m, err := d.Load(ctx, o.LSN, slices.Collect(maps.Keys(o.Successes))...)
 		if err == nil {
 			err = i.report(ctx, m, o)
 		}

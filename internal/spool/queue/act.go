@@ -90,7 +90,7 @@ func (q *Queue) selected(ctx context.Context, s Selection) ([]ref, error) {
 	}
 	var of []ref
 	for _, rs := range byMessage(refs) {
-		m, err := q.fates.Load(ctx, rs[0].lsn)
+		m, err := q.fates.Load(ctx, rs[0].lsn, rs[0].rcpt)
 		if errors.Is(err, fate.ErrNoSuchMessage) {
 			continue
 		}
@@ -239,7 +239,7 @@ func (q *Queue) change(ctx context.Context, a Action, args Args, tasks []*task) 
 // moves gives where the recipients of a task go from now on: to args.NextHop,
 // or where they would go by themselves.
 func (q *Queue) moves(ctx context.Context, t *task, args Args) ([]routed, error) {
-	m, err := q.fates.Load(ctx, t.lsn)
+	m, err := q.fates.Load(ctx, t.lsn, t.rcpts...)
 	if err != nil {
 		return nil, fmt.Errorf("load message: %w", err)
 	}

@@ -56,7 +56,7 @@ func (q *Queue) later(t *task, pause time.Duration) []fall {
 // message loads the message of a task. If that fails, the fault is logged and
 // falls say what becomes of the task.
 func (q *Queue) message(ctx context.Context, t *task) (*fate.Message, []fall) {
-	m, err := q.fates.Load(ctx, t.lsn)
+	m, err := q.fates.Load(ctx, t.lsn, t.rcpts...)
 	if err == nil {
 		for _, r := range t.rcpts {
 			if r < 0 || r >= len(m.Recipients) {

@@ -135,7 +135,8 @@ func (l *life) Open(_ context.Context, fn func(fate.Open) error) error {
 	return nil
 }
 
-func (l *life) Load(_ context.Context, lsn journal.LSN) (*fate.Message, error) {
+// Load leaves out what it may.
+func (l *life) Load(_ context.Context, lsn journal.LSN, rcpts ...int) (*fate.Message, error) {
 	if l.dead() {
 		return nil, errPower
 	}
@@ -147,6 +148,14 @@ func (l *life) Load(_ context.Context, lsn journal.LSN) (*fate.Message, error) {
 	}
 	c := *m
 	c.Recipients = slices.Clone(m.Recipients)
+	if len(rcpts) > 0 {
+		c.Recipients = c.Recipients[:min(len(c.Recipients), slices.Max(rcpts)+1)]
+		for n := range c.Recipients {
+			if !slices.Contains(rcpts, n) {
+				c.Recipients[n] = fate.Recipient{}
+			}
+		}
+	}
 	return &c, nil
 }
 

@@ -22,7 +22,8 @@ var ErrLoading = errors.New("the queue is still being read")
 type Fates interface {
 	// Open gives all recipients that have not ended, oldest first.
 	Open(ctx context.Context, fn func(fate.Open) error) error
-	Load(ctx context.Context, lsn journal.LSN) (*fate.Message, error)
+	// Load may leave recipients out that are not named, if any are.
+	Load(ctx context.Context, lsn journal.LSN, rcpts ...int) (*fate.Message, error)
 	ByID(ctx context.Context, id string) (*fate.Message, error)
 	// Commit is durable on return.
 	Commit(ctx context.Context, cs ...fate.Change) error

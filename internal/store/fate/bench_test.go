@@ -237,3 +237,38 @@ func BenchmarkMillion(b *testing.B) {
 		return d.s.Trace(background, fate.Find{MessageID: "<nobody@example.org>"}, func(*fate.Message) error { return nil })
 	})
 }
+
+// BenchmarkLoad reads a hundred recipients of a thousand, of which half have
+// ended, as an attempt does, and all of them.
+func BenchmarkLoad(b *testing.B) {
+	d := openDisk(b)
+	d.fill(b, 2, func(i int) journal.Record {
+		if i == 0 {
+			m := sample(0, false)
+			for len(m.Recipients) < 1_000 {
+				m.Recipients = append(m.Recipients, m.Recipients[0])
+			}
+			return journal.Record{LSN: 1, Type: journal.TypeMessage, Envelope: fate.AppendAccepted(nil, m)}
+		}
+		c := fate.Change{LSN: 1, Event: fate.Event{At: time.Unix(1.7e9, 0), State: fate.Relayed, Reply: "250 2.0.0 Ok"}}
+		for n := 0; n < 1_000; n += 2 {
+			c.Rcpt = append(c.Rcpt, n)
+		}
+		env, err := fate.AppendChange(nil, &c)
+		must(b, err)
+		return journal.Record{LSN: 2, Type: journal.TypeBatch, Envelope: env}
+	})
+	var hundred []int
+	for n := range 100 {
+		hundred = append(hundred, 450+n)
+	}
+	for _, asked := range [][]int{hundred, nil} {
+		b.Run(fmt.Sprintf("asked=%d", len(asked)), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				_, err := d.s.Load(background, 1, asked...)
+				must(b, err)
+			}
+		})
+	}
+}

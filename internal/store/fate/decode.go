@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/breakwater-mail/breakwater/internal/mail/message"
@@ -56,10 +57,16 @@ func decodeAddress(v []byte) (message.Address, error) {
 	return message.Address{Local: string(local), Domain: message.Domain(domain)}, err
 }
 
-// decodeAccepted reads the facts of a message.
-func decodeAccepted(b []byte) (*Message, error) {
+// decodeAccepted reads the facts of a message, and those of its recipients that
+// are asked for: all, if none are named.
+func decodeAccepted(b []byte, rcpts ...int) (*Message, error) {
 	m := new(Message)
-	var recipients [][]byte
+	wanted := selectionOf(rcpts)
+	type packed struct {
+		place int
+		facts []byte
+	}
+	recipients, n, size := make([]packed, 0, len(rcpts)), 0, 0
 	err := journal.ParseFields(b, func(field uint64, v []byte) (err error) {
 		switch field {
 		case fieldID:
@@ -77,7 +84,10 @@ func decodeAccepted(b []byte) (*Message, error) {
 		case fieldFrom:
 			m.From, err = decodeAddress(v)
 		case fieldRecipient:
-			recipients = append(recipients, v)
+			if wanted.has(n) {
+				recipients, size = append(recipients, packed{n, v}), n+1
+			}
+			n++
 		default:
 			err = m.decodeRest(field, v)
 		}
@@ -86,14 +96,32 @@ func decodeAccepted(b []byte) (*Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decode facts of message: %w", err)
 	}
-	m.Recipients = make([]Recipient, len(recipients))
-	for i, v := range recipients {
-		if err := m.Recipients[i].decode(v, m.Received); err != nil {
-			return nil, fmt.Errorf("decode recipient %d: %w", i, err)
+	m.Recipients = make([]Recipient, size)
+	for _, r := range recipients {
+		if err := m.Recipients[r.place].decode(r.facts, m.Received); err != nil {
+			return nil, fmt.Errorf("decode recipient %d: %w", r.place, err)
 		}
 	}
 	return m, nil
 }
+
+// selection says which places are asked for; nil is all.
+type selection []bool
+
+func selectionOf(rcpts []int) selection {
+	if len(rcpts) == 0 {
+		return nil
+	}
+	s := make(selection, min(max(0, slices.Max(rcpts)+1), recipientsMax))
+	for _, n := range rcpts {
+		if n >= 0 && n < len(s) {
+			s[n] = true
+		}
+	}
+	return s
+}
+
+func (s selection) has(n int) bool { return s == nil || n < len(s) && s[n] }
 
 // decodeRest reads what is known of the session and for the next host.
 func (m *Message) decodeRest(field uint64, v []byte) (err error) {

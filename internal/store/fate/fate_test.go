@@ -4,10 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
@@ -315,4 +318,31 @@ func TestTrace(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %s", name, got, err, c.want)
 		}
 	}
+}
+
+// Of the recipients that are not asked for nothing is read.
+func TestLoad_ofSome(t *testing.T) {
+	w := newWorld(t, 0)
+	m := w.message("A", 5)
+	must(t, w.deliver(m, nil))
+	check := func(when string) {
+		t.Helper()
+		all := w.load(t, m.LSN)
+		some, err := w.s.Load(background, m.LSN, 3, 1)
+		must(t, err)
+		want := *all
+		want.Recipients = []fate.Recipient{{}, all.Recipients[1], {}, all.Recipients[3]}
+		if d := cmp.Diff(&want, some, cmpopts.EquateComparable(netip.Addr{})); d != "" {
+			t.Errorf("%s: %s", when, d)
+		}
+		if none, err := w.s.Load(background, m.LSN, -1, 5); err != nil || len(none.Recipients) != 0 || none.ID != "A" {
+			t.Errorf("%s: of those who are not there: %+v, %v", when, none, err)
+		}
+	}
+	check("just accepted")
+	must(t, w.s.Commit(background, fate.Change{LSN: m.LSN, Rcpt: []int{0, 1}, Event: fate.Event{State: fate.Relayed}},
+		fate.Change{LSN: m.LSN, Rcpt: []int{2, 3}, Attempt: true, Event: fate.Event{State: fate.Deferred, Reply: "450 later"}}))
+	check("changed")
+	must(t, w.restart(true))
+	check("after a start")
 }

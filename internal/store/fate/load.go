@@ -16,18 +16,22 @@ import (
 // Load returns a message with what became of its recipients, as the tables
 // show it now: without waiting for what was committed a moment ago. The error
 // is ErrNoSuchMessage if its books are not kept.
-func (s *Store) Load(ctx context.Context, lsn journal.LSN) (m *Message, err error) {
+//
+// If places of recipients are named, only those are read: the others are zero,
+// and those behind the last of them are left out. A message to a thousand is
+// sent on in many attempts, and each would read them all.
+func (s *Store) Load(ctx context.Context, lsn journal.LSN, rcpts ...int) (m *Message, err error) {
 	if s.x == nil {
 		return nil, errDetached
 	}
 	if facts := s.recent.get(lsn); facts != nil {
-		if m, err = decodeAccepted(facts); err == nil {
+		if m, err = decodeAccepted(facts, rcpts...); err == nil {
 			m.LSN = lsn
 			return m, nil
 		}
 	}
 	err = s.x.View(ctx, func(conn *sqlite.Conn) error {
-		m, err = load(conn, lsn)
+		m, err = load(conn, lsn, rcpts...)
 		return err
 	})
 	return m, err
@@ -46,13 +50,13 @@ func (s *Store) ByID(ctx context.Context, id string) (*Message, error) {
 	return found, err
 }
 
-// load reads a message with its recipients.
-func load(conn *sqlite.Conn, lsn journal.LSN) (*Message, error) {
+// load reads a message with its recipients, or those that are asked for.
+func load(conn *sqlite.Conn, lsn journal.LSN, rcpts ...int) (*Message, error) {
 	var m *Message
 	var booked Tally
 	err := each(conn, "SELECT facts, 1, "+tallyColumns+" FROM fate_messages WHERE lsn = ?", func(st *sqlite.Stmt) (err error) {
 		booked.read(st, 1)
-		m, err = decodeAccepted(columnBytes(st, 0))
+		m, err = decodeAccepted(columnBytes(st, 0), rcpts...)
 		return err
 	}, int64(lsn))
 	if err == nil && m == nil {
@@ -60,7 +64,7 @@ func load(conn *sqlite.Conn, lsn journal.LSN) (*Message, error) {
 	}
 	if err == nil {
 		m.LSN = lsn
-		err = eachRow(conn, lsn, func(r *row) {
+		err = eachRowOf(conn, lsn, rcpts, func(r *row) {
 			if r.n < len(m.Recipients) {
 				m.Recipients[r.n].now(&r.standing)
 			}
@@ -69,8 +73,28 @@ func load(conn *sqlite.Conn, lsn journal.LSN) (*Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load message %s: %w", lsn, err)
 	}
-	m.Miscounted = m.tally() != booked
+	m.Miscounted = len(rcpts) == 0 && m.tally() != booked
 	return m, nil
+}
+
+// eachRowOf is eachRow of the recipients that are asked for.
+func eachRowOf(conn *sqlite.Conn, lsn journal.LSN, rcpts []int, fn func(*row)) error {
+	if len(rcpts) == 0 {
+		return eachRow(conn, lsn, fn)
+	}
+	for _, n := range rcpts {
+		r, err := readOpen(conn, place{lsn, n})
+		if err == nil && r == nil {
+			r, err = readEnded(conn, place{lsn, n})
+		}
+		if err != nil {
+			return err
+		}
+		if r != nil {
+			fn(r)
+		}
+	}
+	return nil
 }
 
 // tally counts the recipients of a message, as they are now.

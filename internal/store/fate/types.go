@@ -117,7 +117,7 @@ type Message struct {
 
 	Recipients []Recipient
 	// Miscounted says that the sums count its recipients otherwise than they
-	// are. Only what reads the tables tells.
+	// are. Only what reads the tables, and all recipients, tells.
 	Miscounted bool
 }
 
