@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -28,6 +29,16 @@ type StoreOptions struct {
 	// MemoryIndex keeps the index in memory, made anew at each start: for
 	// simulations, whose disk SQLite cannot use.
 	MemoryIndex bool
+}
+
+// groupWait is none in simulated time: who appends may hold a mutex that others
+// want, and while somebody waits for a mutex that time stands still. The journal
+// has simulations of its own for it.
+func (o *StoreOptions) groupWait() time.Duration {
+	if o.MemoryIndex {
+		return 0
+	}
+	return journal.GroupWaitMax
 }
 
 // Store is everything that a host keeps: the journal and its views.
@@ -60,7 +71,7 @@ func OpenStore(ctx context.Context, c Config, o StoreOptions) (*Store, error) {
 	j, err := journal.Open(journal.Options{
 		Dir: c.DirPath("journal"), FS: o.FS, Clock: o.Clock, Rand: sys.Rand(),
 		SegmentBytes: int64(c.Journal.SegmentSize),
-		GroupWait:    journal.GroupWaitMax,
+		GroupWait:    o.groupWait(),
 		Log:          o.Log,
 		Metrics:      journal.NewMetrics(o.Metrics),
 	})
