@@ -33,7 +33,7 @@ type StoreOptions struct {
 
 // groupWait is none in simulated time: who appends may hold a mutex that others
 // want, and while somebody waits for a mutex that time stands still. The journal
-// has simulations of its own for it.
+// has tests of its own for it.
 func (o *StoreOptions) groupWait() time.Duration {
 	if o.MemoryIndex {
 		return 0
