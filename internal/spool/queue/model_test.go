@@ -205,7 +205,7 @@ func (p *play) accept(rt *rapid.T) {
 			Domain: rapid.SampledFrom([]message.Domain{"a.test", "b.test", "c.test", "d.test"}).Draw(rt, "domain"),
 		}
 		p.open[ref{p.lsn, i}] = true
-		p.m.add(p.now, o, string(o.Domain), "")
+		p.m.add(p.now, o, rapid.SampledFrom([]string{string(o.Domain), "smtp://x.test:25"}).Draw(rt, "way"), "")
 	}
 }
 
