@@ -57,14 +57,11 @@ func (r *Restraint) recipient(b *book, s Sender, to message.Address, local bool,
 	}
 	n := r.secret.name(to)
 	stranger := b.known.find(n) < 0
-	room, share := r.capacity(b, s, now), st.share(now)
-	if stranger && b.heard.find(n) >= 0 && int64(b.answered.sum(now)) < answersTimes*(room/share) {
+	if stranger && b.heard.find(n) >= 0 && r.within(b, &b.answered, answersTimes, st, s, now) {
 		stranger = false
 		b.answered.add(now, 1)
 	}
-	spent := int64(b.strangers.sum(now)) >= room ||
-		share > 1 && int64(b.strangers.after(now, st.since)) >= room/share // what it did before it came here was no crowd's
-	if stranger && !r.o.LimitsOnly && spent {
+	if stranger && !r.o.LimitsOnly && !r.within(b, &b.strangers, 1, st, s, now) {
 		return Answer{Verdict: Hold, Reason: b.describe(now) + st.describe(now)}
 	}
 	if b.known.meet(n, now.Unix()/daySeconds, knownMax) {
@@ -74,6 +71,14 @@ func (r *Restraint) recipient(b *book, s Sender, to message.Address, local bool,
 	b.count(now, stranger)
 	st.count(r, b.id, now, stranger)
 	return Answer{}
+}
+
+// within tells whether one more fits into what an account may have of something
+// in a week, and where it is one of a crowd, into its part of that. What it did
+// before it came there was no crowd's.
+func (r *Restraint) within(b *book, w *window, times int64, st stand, s Sender, now time.Time) bool {
+	room, share := r.capacity(b, s, now), st.share(now)
+	return int64(w.sum(now)) < times*room && (share == 1 || int64(w.after(now, st.since)) < times*(room/share))
 }
 
 // limits are those that apply to a sender.

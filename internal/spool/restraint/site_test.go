@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/breakwater-mail/breakwater/internal/mail/message"
 	"github.com/breakwater-mail/breakwater/internal/store/account"
 )
 
@@ -284,8 +285,15 @@ func TestSite_traveller(t *testing.T) {
 	const traveller, crowd = 1, 10
 	h := town(t, Options{}, crowd)
 	home := at(traveller, "10.0.0.1")
+	hear := func(from, n int) []message.Address {
+		asked := people("asker", from, n)
+		for _, a := range asked {
+			h.Heard(traveller, a)
+		}
+		return asked
+	}
 	for day := range 5 {
-		if n, a := h.send(home, people("customer", 10*day, 10)); n != 10 {
+		if n, a := h.send(home, append(people("customer", 10*day, 10), hear(30*day, 30)...)); n != 40 {
 			t.Fatal(a)
 		}
 		h.clock.Advance(24 * time.Hour)
@@ -296,7 +304,7 @@ func TestSite_traveller(t *testing.T) {
 	if n := h.Networks()[0]; !n.Crowded {
 		t.Fatalf("%+v", n)
 	}
-	if n, a := h.send(at(traveller, "192.0.2.2"), people("host", 0, crowdStrangers)); n != crowdStrangers {
+	if n, a := h.send(at(traveller, "192.0.2.2"), append(people("host", 0, crowdStrangers), hear(1000, 60)...)); n != crowdStrangers+60 {
 		t.Errorf("after %d: %+v", n, a)
 	}
 	if n, a := h.send(at(traveller, "192.0.2.2"), people("victim", 0, 40)); a.Verdict != Hold || n > 20 {
