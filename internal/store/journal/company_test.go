@@ -64,6 +64,35 @@ func TestGroup_waitsForCompany(t *testing.T) {
 	}
 }
 
+// TestGroup_thatIsFullWaitsForNobody: what fills a group is made durable at once,
+// however many were busy; what does not waits for them.
+func TestGroup_thatIsFullWaitsForNobody(t *testing.T) {
+	const ms = time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		var got []time.Duration
+		began := time.Now()
+		j := companyJournal(t, 20*ms, func(int) {
+			time.Sleep(10 * ms)
+			got = append(got, time.Since(began))
+		})
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				if _, err := j.Append(t.Context(), &Entry{Type: TypeBatch, Envelope: make([]byte, 40<<10)}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if want := []time.Duration{10 * ms, 20 * ms, 30 * ms, 60 * ms}; !slices.Equal(got, want) {
+			t.Errorf("groups at %v, want %v", got, want)
+		}
+		if err := j.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // companyJournal opens a journal in a bubble; flushed is called with the size of
 // each group before it is answered.
 func companyJournal(t *testing.T, wait time.Duration, flushed func(n int)) *Journal {

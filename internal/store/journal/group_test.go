@@ -70,19 +70,19 @@ func TestGroup_sharesOneSync(t *testing.T) {
 
 func TestGroup_isBounded(t *testing.T) {
 	var q queue
-	q.init()
+	q.init(100)
 	for _, n := range []int64{40, 50, 20, 200, 1} {
 		q.put(&request{size: n})
 	}
 	var sizes []int
 	for range 4 {
-		sizes = append(sizes, len(q.take(nil, 100)))
+		sizes = append(sizes, len(q.take(nil)))
 	}
 	if fmt.Sprint(sizes) != "[2 1 1 1]" {
 		t.Fatalf("groups of %v", sizes)
 	}
 	q.close()
-	if got := q.take(nil, 100); len(got) != 0 || q.put(&request{}) {
+	if got := q.take(nil); len(got) != 0 || q.put(&request{}) {
 		t.Fatal("a closed queue takes and gives")
 	}
 }

@@ -25,7 +25,7 @@ func Open(o Options) (*Journal, error) {
 	j.files = newFiles(o.FS, o.OpenFiles)
 	j.requests.New = func() any { return &request{done: make(chan struct{}, 1)} }
 	j.buffers.New = func() any { b := make([]byte, 0, largeBuffer); return &b }
-	j.queue.init()
+	j.queue.init(o.GroupBytes)
 	if err := j.makeDir(); err != nil {
 		return nil, fmt.Errorf("make journal folder: %w", err)
 	}

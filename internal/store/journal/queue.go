@@ -77,13 +77,15 @@ func (r *request) finish(err error) {
 // the number of callers, who wait and whose memory the bodies are.
 type queue struct {
 	mu     sync.Mutex
+	max    int64         // octets of a group
 	list   []*request    // guarded by mu
+	size   int64         // guarded by mu: octets of list
 	closed bool          // guarded by mu
 	want   int           // guarded by mu: how many must be queued for enough
-	enough chan struct{} // has room for one: want are queued, or closed
+	enough chan struct{} // has room for one: want are queued, or a group is full, or closed
 }
 
-func (q *queue) init() { q.enough = make(chan struct{}, 1) }
+func (q *queue) init(max int64) { q.max, q.enough = max, make(chan struct{}, 1) }
 
 // put queues a request, unless the queue is closed.
 func (q *queue) put(r *request) bool {
@@ -93,7 +95,8 @@ func (q *queue) put(r *request) bool {
 		return false
 	}
 	q.list = append(q.list, r)
-	if len(q.list) == q.want {
+	q.size += r.size
+	if len(q.list) == q.want || q.size >= q.max {
 		q.tell()
 	}
 	return true
@@ -108,7 +111,7 @@ func (q *queue) tell() {
 }
 
 // gather waits for a request, and then for others until there are n, patience
-// at most. A closed queue is not waited for.
+// at most. Neither for a closed queue nor for more than a group holds is waited.
 func (q *queue) gather(n int, patience time.Duration, clock sys.Clock) {
 	for q.lacks(1) {
 		<-q.enough
@@ -132,21 +135,20 @@ func (q *queue) lacks(n int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.want = n
-	return len(q.list) < n && !q.closed
+	return len(q.list) < n && (len(q.list) == 0 || q.size < q.max) && !q.closed
 }
 
-// take gives as many requests as fit into max bytes, at least one if there is
+// take gives as many requests as fit into a group, at least one if there is
 // one, appended to into.
-func (q *queue) take(into []*request, max int64) []*request {
+func (q *queue) take(into []*request) []*request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := 0
-	for size := int64(0); n < len(q.list); n++ {
+	n, size := 0, int64(0)
+	for n < len(q.list) && (n == 0 || size+q.list[n].size <= q.max) {
 		size += q.list[n].size
-		if n > 0 && size > max {
-			break
-		}
+		n++
 	}
+	q.size -= size
 	into = append(into, q.list[:n]...)
 	left := copy(q.list, q.list[n:])
 	clear(q.list[left:])

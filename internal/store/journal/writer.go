@@ -51,12 +51,13 @@ func (w *writer) open() error {
 // run is the loop of the group commit: take what is queued, write it, sync
 // it, tell. Who was in the last group, or queued while it was synced, is
 // likely to come again soon: the next group waits for as many, GroupWait at
-// most. Who was alone is not waited for, so a lone caller never waits.
+// most. Who was alone is not waited for, so a lone caller never waits; nor is
+// anybody when those that are there fill a group.
 func (w *writer) run() {
 	defer close(w.j.done)
 	for {
 		w.j.queue.gather(w.company, w.j.o.GroupWait, w.j.o.Clock)
-		w.taken = w.j.queue.take(w.taken[:0], w.j.o.GroupBytes)
+		w.taken = w.j.queue.take(w.taken[:0])
 		if len(w.taken) == 0 {
 			break
 		}
