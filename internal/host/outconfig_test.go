@@ -54,3 +54,14 @@ func TestPlan_local(t *testing.T) {
 		t.Errorf("routed: %+v, %v", p, err)
 	}
 }
+
+// TestQueueAlarm: a queue is nearly full before it is long, if it may not be long.
+func TestQueueAlarm(t *testing.T) {
+	c := Default()
+	if got := c.queueAlarm(); got != c.Alarm.QueueSize {
+		t.Errorf("got %d by default", got)
+	}
+	if c.Queue.MaxRecipients = 1000; c.queueAlarm() != 900 {
+		t.Errorf("got %d of 1000", c.queueAlarm())
+	}
+}

@@ -80,12 +80,18 @@ func (w *watch) run(ctx context.Context) error {
 	g.Go(func() error { return ignoreEnd(gctx, w.audit.Run(gctx)) })
 	g.Go(func() error {
 		return ignoreEnd(gctx, w.alarms.Run(gctx, alarm.Watch{
-			QueueAge: w.c.Alarm.QueueAge.Std(), QueueSize: w.c.Alarm.QueueSize, DiskFree: healthFreeMin,
+			QueueAge: w.c.Alarm.QueueAge.Std(), QueueSize: w.c.queueAlarm(), DiskFree: healthFreeMin,
 			Backlog: w.backlog, Unaccounted: w.audit.Unaccounted, Journal: w.store.ready,
 			Disk: func() (int64, error) { return sys.OSFS().Free(w.c.Dir) },
 		}))
 	})
 	return g.Wait()
+}
+
+// queueAlarm is how many may wait without an alarm: a queue that is nearly full,
+// and then refuses what users send, is one in any case.
+func (c *Config) queueAlarm() int {
+	return min(c.Alarm.QueueSize, c.Queue.MaxRecipients/10*9)
 }
 
 // backlog is what waits without anybody having wanted it to: those that are
