@@ -283,6 +283,9 @@ func (d *dkimCheckCmd) Run(c console) error {
 	if err := d.print(c, found, "RECORD\tALGORITHM\tSTATE\tDNS", rows); err != nil {
 		return err
 	}
+	if len(found) == 0 && domain != "" {
+		return fmt.Errorf("%s has no keys, so its mail is not signed; `breakwater dkim add %s` makes some", domain, domain)
+	}
 	if bad > 0 {
 		return fmt.Errorf("%d of %d keys are not published as they must be", bad, len(found))
 	}
