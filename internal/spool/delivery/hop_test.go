@@ -393,3 +393,30 @@ func TestCarry_keepsConnectionsUntilDone(t *testing.T) {
 		t.Errorf("%d sessions afterwards", h.sessions)
 	}
 }
+
+// TestHop_overrideOfSeveral: where routes and the relay have one URL, an
+// operator's override neither loses the login nor the TLS that one asks for.
+func TestHop_overrideOfSeveral(t *testing.T) {
+	route := func(s string) Route {
+		r, err := ParseRoute(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	login := &Hop{Host: "relay.example", Port: 587, User: "one", Password: "secret"}
+	weak, strong := route("example.org smtp://relay.example:587 tls=no"), route("example.net smtp://relay.example:587 tls=require")
+	for _, c := range []struct {
+		o    Options
+		want Hop
+	}{
+		{Options{Default: login, Routes: []Route{weak, strong}}, *login},
+		{Options{Routes: []Route{weak, strong}}, strong.Hop},
+		{Options{Routes: []Route{strong, weak}}, strong.Hop},
+	} {
+		r := newRoutes(&c.o)
+		if h, err := r.override("relay.example:587"); err != nil || *h != c.want {
+			t.Errorf("%+v, %v; want %+v", h, err, c.want)
+		}
+	}
+}

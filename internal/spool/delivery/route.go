@@ -18,11 +18,11 @@ type routes struct {
 func newRoutes(o *Options) routes {
 	r := routes{exact: map[string]*Hop{}, below: map[string]*Hop{}, byName: map[string]*Hop{}, rest: o.Default}
 	if o.Default != nil {
-		r.byName[o.Default.String()] = o.Default
+		r.name(o.Default)
 	}
 	for i := range o.Routes {
 		h := &o.Routes[i].Hop
-		r.byName[h.String()] = h
+		r.name(h)
 		for _, d := range o.Routes[i].Domains {
 			d = strings.ToLower(d)
 			if strings.HasPrefix(d, ".") {
@@ -33,6 +33,14 @@ func newRoutes(o *Options) routes {
 		}
 	}
 	return r
+}
+
+// name has a hop found by its URL. Where two have the same, an operator who names
+// it gets the one that asks for more: a login, or TLS.
+func (r *routes) name(h *Hop) {
+	if known := r.byName[h.String()]; known == nil || known.level() < h.level() {
+		r.byName[h.String()] = h
+	}
 }
 
 // of finds the next hop of a domain; nil: its MX hosts.
