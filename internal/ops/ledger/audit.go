@@ -99,8 +99,8 @@ type Witnesses struct {
 	Queue  Queue
 	Bodies Bodies
 	Asides Asides
-	// Given counts the messages that were answered with 250, or taken from the
-	// host itself, since the start: each after it was booked.
+	// Given counts the messages that were answered with 250 since the start, each
+	// after it was booked.
 	Given func() int64
 }
 
@@ -126,7 +126,7 @@ type Audit struct {
 	numberTill time.Time   // numbers of earlier messages are next; zero: of all
 	dayFrom    time.Time   // this day, or a later one, is counted anew next
 	known      []Finding   // of the checks that go round, to be looked at each time
-	before     int64       // messages that were booked before the start
+	before     int64       // messages that were taken in before the start
 
 	mu   sync.Mutex
 	last *Result // guarded by mu; never changed once it is there
@@ -155,7 +155,7 @@ func NewAudit(ctx context.Context, o AuditOptions, w Witnesses) (*Audit, error) 
 	if err != nil {
 		return nil, fmt.Errorf("count what was booked: %w", err)
 	}
-	return &Audit{o: o, w: w, start: o.Clock.Now(), before: s.Messages + s.Dropped}, nil
+	return &Audit{o: o, w: w, start: o.Clock.Now(), before: s.Taken() + s.Dropped}, nil
 }
 
 // Last is what the last audit found; nil: there was none. It is not to be

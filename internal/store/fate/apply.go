@@ -58,7 +58,7 @@ func newApplier() *applier {
 // what is replayed nor of what was rolled back.
 type result struct {
 	updates []Update
-	dropped int64 // messages whose books are gone
+	dropped int64 // messages that were taken in and whose books are gone
 }
 
 // Apply implements index.View. Its result is a result, or nil.

@@ -119,17 +119,17 @@ func (w *applying) purge(p *purged) error {
 // drop removes the books of a range of messages.
 func (w *applying) drop(from, to journal.LSN) error {
 	conn := w.conn
-	if err := w.a.days.drop(conn, from, to); err != nil {
+	taken, err := w.a.days.drop(conn, from, to)
+	if err != nil {
 		return err
 	}
+	w.dropped += taken
 	if err := exec(conn, "DELETE FROM fate_messages WHERE lsn BETWEEN ? AND ?", int64(from), int64(to)); err != nil {
 		return err
 	}
-	n := conn.Changes()
-	if n == 0 {
+	if conn.Changes() == 0 {
 		return nil
 	}
-	w.dropped += int64(n)
 	for _, table := range []string{"fate_open", "fate_ended", "fate_owed"} {
 		if err := exec(conn, "DELETE FROM "+table+" WHERE lsn BETWEEN ? AND ?", int64(from), int64(to)); err != nil {
 			return err

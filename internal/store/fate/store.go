@@ -46,8 +46,7 @@ type Store struct {
 	update func([]Update)
 	apply  *applier // the index writer's
 	recent recent
-	// dropped counts the messages whose books this Store has dropped since its
-	// index was opened: what a replay drops was dropped before.
+	// dropped is Sums.Dropped: what a replay drops was dropped before.
 	dropped atomic.Int64
 
 	mu    sync.Mutex

@@ -91,10 +91,14 @@ type Sums struct {
 	// which the facts cannot be read, whenever they came. At most 1,000 are
 	// named.
 	Unaccounted []string
-	// Dropped is how many messages this Store has dropped the books of since it
-	// was opened, of all periods.
+	// Dropped is how many messages that were taken in (Taken) this Store has
+	// dropped the books of since it was opened, of all periods.
 	Dropped int64
 }
+
+// Taken is how many messages there are that others have sent: all but those
+// that the host made itself.
+func (s *Sums) Taken() int64 { return s.Messages - s.Sources[System].Messages }
 
 // messages is where the sums of a part of a day are read from.
 const messages = " FROM fate_messages INDEXED BY fate_sums"

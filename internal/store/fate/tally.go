@@ -113,14 +113,20 @@ func eachTally(conn *sqlite.Conn, count, from string, fn func(dayKey, *Tally), a
 	}, args...)
 }
 
-// drop takes a range of messages off their days.
-func (d days) drop(conn *sqlite.Conn, from, to journal.LSN) error {
-	return each(conn, "SELECT received, account, source, 1, "+tallyColumns+" FROM fate_messages WHERE lsn BETWEEN ? AND ?", func(st *sqlite.Stmt) error {
+// drop takes a range of messages off their days, and tells how many of them
+// were taken in: all but those that the host made itself.
+func (d days) drop(conn *sqlite.Conn, from, to journal.LSN) (taken int64, err error) {
+	err = each(conn, "SELECT received, account, source, 1, "+tallyColumns+" FROM fate_messages WHERE lsn BETWEEN ? AND ?", func(st *sqlite.Stmt) error {
 		var t Tally
 		t.read(st, 3)
-		d.add(dayOf(st.ColumnInt64(0), account.ID(st.ColumnInt64(1)), Source(st.ColumnInt64(2))), &t, -1)
+		k := dayOf(st.ColumnInt64(0), account.ID(st.ColumnInt64(1)), Source(st.ColumnInt64(2)))
+		d.add(k, &t, -1)
+		if k.source != System {
+			taken++
+		}
 		return nil
 	}, int64(from), int64(to))
+	return taken, err
 }
 
 // write adds the changes to the tables. A day without messages has no row.
