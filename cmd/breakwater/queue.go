@@ -245,10 +245,11 @@ func (q *queueRerouteCmd) Help() string {
 }
 
 func (q *queueRerouteCmd) Run(c console) error {
-	if err := host.SoundHop(q.To); err != nil {
+	hop, err := host.NextHop(q.To)
+	if err != nil {
 		return usageError{fmt.Errorf("--to %q: %w; write smtp://HOST:PORT, smtps://HOST:PORT, lmtp://HOST:PORT or lmtp:///PATH", q.To, err)}
 	}
-	return q.act(c, q.where, admin.QueueReroute, admin.QueueRequest{Route: q.To}, "rerouted")
+	return q.act(c, q.where, admin.QueueReroute, admin.QueueRequest{Route: hop}, "rerouted")
 }
 
 type queueRequeueCmd struct {

@@ -195,10 +195,15 @@ func (c *Config) validateSchedule() error {
 	return nil
 }
 
-// SoundHop says what is wrong with a next hop; nil if nothing is.
-func SoundHop(s string) error {
-	_, err := delivery.ParseHop(s)
-	return err
+// NextHop reads a next hop as operators write it, and gives the URL that the
+// queue knows it by: what goes to one server is one destination, however it was
+// written.
+func NextHop(s string) (string, error) {
+	h, err := delivery.ParseHop(s)
+	if err != nil {
+		return "", err
+	}
+	return h.String(), nil
 }
 
 // RelayTo makes addr ("HOST:PORT") the next hop of all mail for other hosts,

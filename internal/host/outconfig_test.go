@@ -65,3 +65,17 @@ func TestQueueAlarm(t *testing.T) {
 		t.Errorf("got %d of 1000", c.queueAlarm())
 	}
 }
+
+func TestNextHop_isOneDestinationHoweverWritten(t *testing.T) {
+	for in, want := range map[string]string{
+		"relay.example:25": "smtp://relay.example:25", "SMTP://Relay.Example": "smtp://relay.example:25",
+		"smtps://[::1]/": "smtps://[::1]:465", "lmtp:///run/lmtp": "lmtp:///run/lmtp",
+	} {
+		if got, err := NextHop(in); err != nil || got != want {
+			t.Errorf("%s: got %q, %v; want %q", in, got, err, want)
+		}
+	}
+	if got, err := NextHop("ftp://relay.example"); err == nil {
+		t.Errorf("ftp: got %q, want an error", got)
+	}
+}
