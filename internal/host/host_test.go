@@ -261,6 +261,22 @@ func TestHost_healthAndMetrics(t *testing.T) {
 	}
 }
 
+// TestHost_stoppedInTheStart: who is told to stop before the start is over has
+// stopped in good order.
+func TestHost_stoppedInTheStart(t *testing.T) {
+	h := newTestHost(t)
+	h.stop()
+	ctx, cancel := context.WithCancel(t.Context())
+	err := Serve(ctx, h.cfg, ServeOptions{
+		Log:     Logger{Logger: slog.New(slog.DiscardHandler)},
+		Prepare: func(context.Context, *Store) error { cancel(); return nil },
+		Ready:   func(Bound) { t.Error("ready though it was stopped before") },
+	})
+	if err != nil {
+		t.Errorf("got %v, want none", err)
+	}
+}
+
 func TestHost_portTakenEndsTheStart(t *testing.T) {
 	h := newTestHost(t)
 	cfg := h.cfg

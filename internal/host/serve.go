@@ -62,6 +62,7 @@ func Serve(ctx context.Context, c Config, o ServeOptions) error {
 	}
 
 	h := &health{dir: c.Dir, free: sys.OSFS().Free}
+	stop := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, gctx := errgroup.WithContext(ctx)
@@ -70,6 +71,10 @@ func Serve(ctx context.Context, c Config, o ServeOptions) error {
 	}
 	err = serveStore(gctx, c, o, ls, h, cert, reg, log)
 	cancel()
+	if stop.Err() != nil && errors.Is(err, stop.Err()) {
+		log.Info("stopped before the start was over", telemetry.Reason, err.Error())
+		err = nil
+	}
 	return errors.Join(err, g.Wait())
 }
 

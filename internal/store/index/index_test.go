@@ -373,6 +373,19 @@ func TestWaitEndsWithItsContextAndWithClose(t *testing.T) {
 	}
 }
 
+// A read that is interrupted says that it was its caller's wish.
+func TestViewEndsWithItsContext(t *testing.T) {
+	b := newBench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := b.x.View(ctx, func(conn *sqlite.Conn) error {
+		cancel()
+		return sqlitex.Execute(conn, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n", nil)
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("View gave %v", err)
+	}
+}
+
 // What people wrote to each other is in the index: nobody else may read it.
 func TestFilesArePrivate(t *testing.T) {
 	b := newBench(t)

@@ -130,7 +130,10 @@ func (x *Index) View(ctx context.Context, fn func(*sqlite.Conn) error) (err erro
 	defer x.readers.put(conn)
 	end := sqlitex.Transaction(conn)
 	defer end(&err)
-	return fn(conn)
+	if err = fn(conn); err != nil && ctx.Err() != nil && sqlite.ErrCode(err) == sqlite.ResultInterrupt {
+		err = fmt.Errorf("%w: %w", ctx.Err(), err) // SQLite does not say why
+	}
+	return err
 }
 
 func (x *Index) isClosed() bool {
