@@ -251,7 +251,7 @@ func (q *Queue) moves(ctx context.Context, t *task, args Args) ([]routed, error)
 		out = append(out, q.route(fate.Open{
 			LSN: t.lsn, Rcpt: r, State: fate.Queued, Received: m.Received,
 			Account: m.Account, Domain: m.Recipients[r].Address.Domain, Route: args.NextHop,
-		}, false))
+		}))
 	}
 	return out, nil
 }

@@ -19,10 +19,10 @@ func TestQueue_ends(t *testing.T) {
 	update(5, fate.Queued, true)
 	update(5, fate.Relayed, false)
 	update(2, fate.Bounced, false)
-	if ends := q.ends(); len(ends) != 2 || ends[0].LSN != 1 || ends[1].LSN != 2 {
+	if ends := q.ends(); len(ends) != 2 || ends[0].lsn != 1 || ends[1].lsn != 2 {
 		t.Errorf("taken out: %v", ends)
 	}
-	if rest := q.inbox.updates; len(rest) != 2 || !rest[0].Fresh || rest[1].State != fate.Relayed {
-		t.Errorf("left: %v", rest)
+	if fresh, ends := q.inbox.fresh, q.inbox.ends; len(fresh) != 1 || fresh[0].LSN != 5 || len(ends) != 1 || ends[0].lsn != 5 {
+		t.Errorf("left: %v, %v", fresh, ends)
 	}
 }

@@ -35,13 +35,21 @@ type Queue struct {
 	loaded  journal.LSN // the last one that was read at the start
 
 	inbox struct {
-		order   sync.Mutex // held while updates go to the machine, so that they go in order; before mu and inbox.mu
-		mu      sync.Mutex // guards updates; taken alone
-		updates []fate.Update
+		order sync.Mutex // held while updates go to the machine, so that they go in order; before mu and inbox.mu
+		mu    sync.Mutex // guards what follows; taken alone
+		fresh []fate.Open
+		ends  []end
 	}
 	size atomic.Int64 // of the table
 
 	randMu sync.Mutex // guards o.Rand
+}
+
+// end is a recipient that has ended. It is all that is kept of an update: a
+// queue that drains has hundreds of thousands of them at once.
+type end struct {
+	lsn  journal.LSN
+	rcpt uint32
 }
 
 // New makes a queue, which is empty until Run has read it.
@@ -100,8 +108,11 @@ func (q *Queue) wakeUp() {
 func (q *Queue) Update(us []fate.Update) {
 	q.inbox.mu.Lock()
 	for i := range us {
-		if us[i].Fresh || us[i].State.Ended() {
-			q.inbox.updates = append(q.inbox.updates, us[i])
+		switch u := &us[i]; {
+		case u.State.Ended():
+			q.inbox.ends = append(q.inbox.ends, end{u.LSN, uint32(u.Rcpt)})
+		case u.Fresh:
+			q.inbox.fresh = append(q.inbox.fresh, u.Open)
 		}
 	}
 	q.inbox.mu.Unlock()
@@ -119,15 +130,12 @@ func (q *Queue) Room() error {
 // routed is an open recipient with what the Router said of it.
 type routed struct {
 	fate.Open
-	fresh             bool
 	destination, hold string
 }
 
-func (q *Queue) route(o fate.Open, fresh bool) routed {
-	r := routed{Open: o, fresh: fresh}
-	if !o.State.Ended() {
-		r.destination, r.hold = q.o.Router(o)
-	}
+func (q *Queue) route(o fate.Open) routed {
+	r := routed{Open: o}
+	r.destination, r.hold = q.o.Router(o)
 	return r
 }
 
@@ -140,26 +148,26 @@ func (q *Queue) takeIn() {
 		return
 	}
 	q.inbox.mu.Lock()
-	us := q.inbox.updates
-	q.inbox.updates = nil
+	fresh, ends := q.inbox.fresh, q.inbox.ends
+	q.inbox.fresh, q.inbox.ends = nil, nil
 	q.inbox.mu.Unlock()
-	if len(us) == 0 {
+	if len(fresh)+len(ends) == 0 {
 		return
 	}
-	rs := make([]routed, 0, len(us))
-	for _, u := range us {
-		rs = append(rs, q.route(u.Open, u.Fresh))
+	rs := make([]routed, 0, len(fresh))
+	for _, o := range fresh {
+		rs = append(rs, q.route(o))
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := q.now()
 	for _, r := range rs {
-		switch {
-		case r.State.Ended():
-			q.m.ended(now, r.LSN, r.Rcpt)
-		case r.LSN > q.loaded:
+		if r.LSN > q.loaded {
 			q.m.add(now, r.Open, r.destination, r.hold)
 		}
+	}
+	for _, e := range ends { // none of them is fresh again after it
+		q.m.ended(now, e.lsn, int(e.rcpt))
 	}
 	q.size.Store(int64(q.m.t.count))
 }
@@ -173,18 +181,18 @@ func (q *Queue) isLoading() bool {
 // ends takes the ends of recipients out of the inbox, so that they do not pile
 // up while the queue is read. What is as young as the first one that was
 // accepted meanwhile stays, for takeIn.
-func (q *Queue) ends() []fate.Update {
+func (q *Queue) ends() []end {
 	q.inbox.mu.Lock()
 	defer q.inbox.mu.Unlock()
-	var ends, rest []fate.Update
-	for _, u := range q.inbox.updates {
-		if u.Fresh || len(rest) > 0 && u.LSN >= rest[0].LSN {
-			rest = append(rest, u)
+	var ends, rest []end
+	for _, e := range q.inbox.ends {
+		if len(q.inbox.fresh) > 0 && e.lsn >= q.inbox.fresh[0].LSN {
+			rest = append(rest, e)
 		} else {
-			ends = append(ends, u)
+			ends = append(ends, e)
 		}
 	}
-	q.inbox.updates = rest
+	q.inbox.ends = rest
 	return ends
 }
 
@@ -203,8 +211,8 @@ func (q *Queue) load(ctx context.Context) error {
 			q.m.add(now, r.Open, r.destination, r.hold)
 			q.loaded = max(q.loaded, r.LSN)
 		}
-		for _, u := range ends {
-			q.m.ended(now, u.LSN, u.Rcpt)
+		for _, e := range ends {
+			q.m.ended(now, e.lsn, int(e.rcpt))
 		}
 		q.size.Store(int64(q.m.t.count))
 		q.mu.Unlock()
@@ -213,7 +221,7 @@ func (q *Queue) load(ctx context.Context) error {
 	}
 	count := 0
 	err := q.fates.Open(ctx, func(o fate.Open) error {
-		batch = append(batch, q.route(o, false))
+		batch = append(batch, q.route(o))
 		count++
 		if len(batch) == loadBatch {
 			flush()
