@@ -71,7 +71,7 @@ func TestCrash_atEveryCall(t *testing.T) {
 			if !memory {
 				step = 3 // SQLite's own files take most of the time, and are not on this disk
 			}
-			step *= sim.Stride(7)
+			step *= sim.Stride(20)
 			for at := 1; ; at += step {
 				crashed, err := crashAt(t, mode, memory, at)
 				if err != nil {
