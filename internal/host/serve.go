@@ -62,7 +62,14 @@ func Serve(ctx context.Context, c Config, o ServeOptions) error {
 	}
 
 	h := &health{dir: c.Dir, free: sys.OSFS().Free}
-	stop := ctx
+	stop, served := ctx, false
+	ready := o.Ready
+	o.Ready = func(b Bound) {
+		served = true
+		if ready != nil {
+			ready(b)
+		}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, gctx := errgroup.WithContext(ctx)
@@ -71,7 +78,7 @@ func Serve(ctx context.Context, c Config, o ServeOptions) error {
 	}
 	err = serveStore(gctx, c, o, ls, h, cert, reg, log)
 	cancel()
-	if stop.Err() != nil && errors.Is(err, stop.Err()) {
+	if !served && stop.Err() != nil && errors.Is(err, stop.Err()) {
 		log.Info("stopped before the start was over", telemetry.Reason, err.Error())
 		err = nil
 	}
@@ -126,9 +133,7 @@ func serveStore(ctx context.Context, c Config, o ServeOptions, ls *listeners, h 
 	// Opening the store, and the passwords of new accounts, took memory that
 	// serving does not need.
 	debug.FreeOSMemory()
-	if o.Ready != nil {
-		o.Ready(ls.bound)
-	}
+	o.Ready(ls.bound)
 	log.Info("serving", telemetry.Version, Version(), telemetry.Path, c.Dir)
 	if err := notifySystemd("READY=1"); err != nil {
 		log.Warn("tell systemd", telemetry.Err, err)
